@@ -1,0 +1,65 @@
+"""pixelwise: semantic segmentation in Python, for people.
+
+    import pixelwise as pw
+    pw.fit("cells/", out="runs/cells", minutes=10)
+    segmenter = pw.load("runs/cells/model.safetensors")
+    prediction = segmenter.predict("new.jpg")
+
+The public names below are loaded when first used, so that `import pixelwise` is quick.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from pixelwise.data import list_datasets as list_datasets
+    from pixelwise.data import open_dataset as open_dataset
+    from pixelwise.errors import PixelwiseError as PixelwiseError
+    from pixelwise.flow.doctor import understand as understand
+    from pixelwise.flow.fit import FitResult as FitResult
+    from pixelwise.flow.fit import fit as fit
+    from pixelwise.labels import LabelSet as LabelSet
+    from pixelwise.metrics import ConfusionMatrix as ConfusionMatrix
+    from pixelwise.metrics import Scores as Scores
+    from pixelwise.models import build as build
+    from pixelwise.models import list_models as list_models
+    from pixelwise.report.page import write_report as write_report
+    from pixelwise.segmenter import Prediction as Prediction
+    from pixelwise.segmenter import Segmenter as Segmenter
+    from pixelwise.segmenter import evaluate as evaluate
+    from pixelwise.segmenter import load as load
+
+_HOME = {
+    "fit": "pixelwise.flow.fit",
+    "FitResult": "pixelwise.flow.fit",
+    "load": "pixelwise.segmenter",
+    "Segmenter": "pixelwise.segmenter",
+    "Prediction": "pixelwise.segmenter",
+    "evaluate": "pixelwise.segmenter",
+    "build": "pixelwise.models",
+    "list_models": "pixelwise.models",
+    "open_dataset": "pixelwise.data",
+    "list_datasets": "pixelwise.data",
+    "understand": "pixelwise.flow.doctor",
+    "write_report": "pixelwise.report.page",
+    "ConfusionMatrix": "pixelwise.metrics",
+    "Scores": "pixelwise.metrics",
+    "LabelSet": "pixelwise.labels",
+    "PixelwiseError": "pixelwise.errors",
+}
+
+__all__ = ["__version__", *_HOME]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module 'pixelwise' has no attribute {name!r}")
+    value = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,101 @@
+"""VGG-16 as a fully convolutional network: fc6 and fc7 are convolutions, the maps after pool3 and pool4 come out.
+
+Simonyan, Zisserman: Very Deep Convolutional Networks for Large-Scale Image Recognition, ICLR 2015 (arXiv 1409.1556),
+Table 1, column D; made convolutional by Long, Shelhamer, Darrell, CVPR 2015 (arXiv 1411.4038), §3.1, §4.1.
+Reference code: fcn.berkeleyvision.org, `voc-fcn8s/train.prototxt`. Pictures are BGR, 0–255 minus the mean
+104.007, 116.669, 122.679.
+
+**Differences:**
+- from the classifier: no fc8; conv1_1 pads 100 in FCN, so that fc6, which pads nothing, has a map at every size;
+  pooling rounds up, as Caffe's does (torchvision's rounds down).
+- initialization is He et al. 2015 (fan-in, Caffe's "msra"), biases 0: the paper started from a smaller network,
+  FCN from the released weights.
+"""
+
+from collections import OrderedDict
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+from pixelwise.errors import ShapeError
+from pixelwise.layers.channels import check_channels, scaled
+
+FC6_KERNEL = 7
+
+
+class VGGFeatures(NamedTuple):
+    """The maps that FCN reads, at 1/8, 1/16 and 1/32 of the padded picture."""
+
+    pool3: Tensor
+    pool4: Tensor
+    fc7: Tensor
+
+
+class VGGChannels(NamedTuple):
+    """The channels of `VGGFeatures`; 256, 512, 4096 at width 1."""
+
+    pool3: int
+    pool4: int
+    fc7: int
+
+
+class VGG16(nn.Module):
+    """Thirteen 3 × 3 convolutions in five groups, fc6 (7 × 7), fc7: (N, C, H, W) → `VGGFeatures`.
+
+    134 260 544 parameters at width 1.
+
+    Args:
+        pad: of conv1_1; 100 in FCN, which makes every size from 1 × 1 up possible, 1 in the classifier.
+        width: times the published channels.
+    """
+
+    def __init__(self, *, in_channels: int = 3, width: float = 1.0, pad: int = 100) -> None:
+        super().__init__()
+        check_channels(in_channels=in_channels, width=width)
+        c1, c2, c3, c4, c5, fc = (scaled(channels, width) for channels in (64, 128, 256, 512, 512, 4096))
+        self.channels = VGGChannels(pool3=c3, pool4=c4, fc7=fc)
+        self.conv1 = _group(1, in_channels, c1, convolutions=2, pad=pad)
+        self.conv2 = _group(2, c1, c2, convolutions=2)
+        self.conv3 = _group(3, c2, c3, convolutions=3)
+        self.conv4 = _group(4, c3, c4, convolutions=3)
+        self.conv5 = _group(5, c4, c5, convolutions=3)
+        self.fc6 = nn.Conv2d(c5, fc, FC6_KERNEL)
+        self.relu6 = nn.ReLU(inplace=True)
+        self.drop6 = nn.Dropout(0.5)
+        self.fc7 = nn.Conv2d(fc, fc, 1)
+        self.relu7 = nn.ReLU(inplace=True)
+        self.drop7 = nn.Dropout(0.5)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+                nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+
+    def forward(self, images: Tensor) -> VGGFeatures:
+        """The three maps.
+
+        Raises:
+            ShapeError: with a small `pad`, the picture is too small for fc6.
+        """
+        pool3 = self.conv3(self.conv2(self.conv1(images)))  # 1/8
+        pool4 = self.conv4(pool3)  # 1/16
+        pool5 = self.conv5(pool4)  # 1/32
+        if min(pool5.shape[-2:]) < FC6_KERNEL:
+            raise ShapeError(
+                f"fc6 needs a map of at least {FC6_KERNEL} × {FC6_KERNEL}, a picture of {tuple(images.shape[-2:])} "
+                f"gives {tuple(pool5.shape[-2:])}; use pad=100, or pictures of at least 193 × 193"
+            )
+        fc6 = self.drop6(self.relu6(self.fc6(pool5)))
+        return VGGFeatures(pool3, pool4, self.drop7(self.relu7(self.fc7(fc6))))
+
+
+def _group(number: int, in_channels: int, channels: int, *, convolutions: int, pad: int = 1) -> nn.Sequential:
+    """Convolutions `conv{number}_1` … with ReLUs, and a pool of 2 that rounds up."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    for index in range(1, convolutions + 1):
+        first = index == 1
+        layers[f"conv{number}_{index}"] = nn.Conv2d(
+            in_channels if first else channels, channels, 3, padding=pad if first else 1
+        )
+        layers[f"relu{number}_{index}"] = nn.ReLU(inplace=True)
+    layers[f"pool{number}"] = nn.MaxPool2d(2, ceil_mode=True)
+    return nn.Sequential(layers)

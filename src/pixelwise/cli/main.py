@@ -1,0 +1,293 @@
+"""The commands. Each imports what it needs when it runs, so that `--help` does not import torch.
+
+Exit codes: 0 fine, 1 a problem in the user's input or data, 2 wrong usage, 130 interrupted.
+"""
+
+import json
+import sys
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+
+from pixelwise import __version__
+from pixelwise.errors import BadOption, PixelwiseError, UnknownName
+
+STARTED = time.monotonic()
+
+app = typer.Typer(
+    name="pixelwise",
+    help="Semantic segmentation for people: from a folder of pictures and masks to a working segmenter.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class Kind(StrEnum):
+    """What `list` lists."""
+
+    models = "models"
+    datasets = "datasets"
+
+
+FolderArgument = Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)]
+ModelArgument = Annotated[Path, typer.Argument(help="A model.safetensors.", show_default=False)]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"pixelwise {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the whole traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print it.")] = False,
+) -> None:
+    """Semantic segmentation for people."""
+
+
+@app.command()
+def fit(
+    folder: FolderArgument,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if left out.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for everything; 10 if left out.")] = None,
+    steps: Annotated[int | None, typer.Option(help="Training steps instead of a time.")] = None,
+    model: Annotated[str | None, typer.Option(help="A network of `pixelwise list models`.")] = None,
+    seed: Annotated[int, typer.Option(help="Same data, plan and seed: same model.")] = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    plan_only: Annotated[bool, typer.Option("--plan-only", help="Write plan.yaml and stop.")] = False,
+    plan: Annotated[Path | None, typer.Option(help="Follow this plan.yaml.")] = None,
+    set_: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a choice of the plan.")
+    ] = None,
+) -> None:
+    """Learn a segmenter from a folder of pictures and masks: check, plan, train, evaluate, report."""
+    from pixelwise.cli.show import FitDisplay
+
+    display = FitDisplay(Console(highlight=False))
+    display.hello(folder)
+    from pixelwise.flow.fit import fit as run_fit
+
+    with display:
+        result = run_fit(
+            folder,
+            out=out,
+            minutes=minutes,
+            steps=steps,
+            model=model,
+            seed=seed,
+            resume=resume,
+            plan_only=plan_only,
+            plan=plan,
+            settings=_settings(set_ or []),
+            tell=display.tell,
+            started_at=STARTED,
+        )
+    display.result(result, folder)
+    if result.outcome == "interrupted":
+        raise typer.Exit(130)
+
+
+@app.command()
+def check(
+    folder: FolderArgument,
+    as_json: JsonOption = False,
+) -> None:
+    """Say what a folder is understood to be: layout, classes, colors, shares, sizes, splits, faults."""
+    from pixelwise.cli.show import print_understanding, progress_bar
+    from pixelwise.flow.doctor import understand
+
+    console = Console(highlight=False)
+    with progress_bar("reading masks", quiet=as_json) as progress:
+        understanding = understand(folder, progress=progress)
+    if as_json:
+        typer.echo(json.dumps(understanding.to_record(), ensure_ascii=False))
+    else:
+        print_understanding(console, understanding)
+    if understanding.errors:
+        raise typer.Exit(1)
+
+
+@app.command()
+def predict(
+    model: ModelArgument,
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.", show_default=False)],
+    out: Annotated[Path, typer.Option(help="Where the results go.", show_default=False)],
+    save: Annotated[
+        str, typer.Option(help="Any of mask,overlay,confidence,polygons,areas.", metavar="KINDS")
+    ] = "mask,overlay",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results exist.")] = False,
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture.")] = False,
+) -> None:
+    """Segment new pictures with a model: palette PNGs and overlays, names kept."""
+    from pixelwise.cli.show import progress_bar
+    from pixelwise.flow.predict import find_pictures, predict_files
+    from pixelwise.segmenter import load
+
+    if precision not in ("auto", "fp32", "bf16"):
+        raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
+    segmenter = load(model)
+    pictures = find_pictures(inputs)
+    with progress_bar("segmenting") as progress:
+        done = predict_files(
+            segmenter,
+            pictures,
+            out,
+            kinds=save,
+            overwrite=overwrite,
+            resume=resume,
+            precision=None if precision == "auto" else precision,  # type: ignore[arg-type]
+            flip=flip or None,
+            progress=progress,
+        )
+    console = Console(highlight=False)
+    skipped = f", {done.skipped} were there already" if done.skipped else ""
+    console.print(f"{done.written} picture{'s' if done.written != 1 else ''} segmented into {out}/{skipped}")
+    for fault in done.faults:
+        _complain(fault)
+    if done.faults:
+        raise typer.Exit(1)
+
+
+@app.command()
+def evaluate(
+    model: ModelArgument,
+    data: Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)],
+    dataset: Annotated[str | None, typer.Option(help="A layout of `pixelwise list datasets`; found if left out.")] = None,
+    split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes."""
+    from pixelwise.cli.show import print_scores, progress_bar
+    from pixelwise.flow.evaluate import evaluate_folder
+    from pixelwise.segmenter import load
+
+    segmenter = load(model)
+    with progress_bar("evaluating", quiet=as_json) as progress:
+        part, evaluation = evaluate_folder(segmenter, data, dataset=dataset, split=split, progress=progress)
+    if as_json:
+        record = {"split": part, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)}
+        typer.echo(json.dumps(record | evaluation.scores.to_record(), ensure_ascii=False))
+    else:
+        print_scores(Console(highlight=False), part, evaluation)
+
+
+@app.command()
+def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]) -> None:
+    """Write RUN/report.html again from what the run holds."""
+    from pixelwise.report.page import write_report
+
+    typer.echo(f"{write_report(run)}")
+
+
+@app.command(name="list")
+def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)]) -> None:
+    """List the names that other commands take."""
+    if kind is Kind.models:
+        from pixelwise.models import list_models as names
+    else:
+        from pixelwise.data import list_datasets as names
+    for name in names():
+        typer.echo(name)
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("pixelwise-demo"),
+    minutes: Annotated[float, typer.Option(help="Time for the fit.")] = 2.5,
+) -> None:
+    """Draw a small data set, learn it, segment new pictures, and say where everything is."""
+    from pixelwise.cli.show import FitDisplay
+
+    console = Console(highlight=False)
+    display = FitDisplay(console)
+    display.hello(out / "data")
+    from pixelwise.flow.demo import draw_demo, draw_new_pictures
+    from pixelwise.flow.fit import fit as run_fit
+    from pixelwise.flow.predict import find_pictures, predict_files
+
+    for part in ("data", "new-pictures", "run", "predictions"):
+        if (out / part).exists():
+            raise BadOption(f"{out / part} exists already; choose another --out or remove it")
+    draw_demo(out / "data")
+    draw_new_pictures(out / "new-pictures")
+    console.print(f"A small data set was drawn into {out / 'data'}/: pictures of garden beds, and their masks.")
+    with display:
+        result = run_fit(out / "data", out=out / "run", minutes=minutes, tell=display.tell)
+    if result.segmenter is None or result.outcome == "interrupted":
+        display.result(result, out / "data")
+        raise typer.Exit(130)
+    predict_files(result.segmenter, find_pictures([str(out / "new-pictures")]), out / "predictions")
+    display.result(result, out / "data")
+    console.print(f"New pictures, segmented: {out / 'predictions' / 'overlay'}/")
+    console.print("Your own data: [bold]pixelwise fit FOLDER[/bold], with images/ and masks/ in it.")
+
+
+def _settings(pairs: list[str]) -> dict[str, Any]:
+    """`--set key=value` as {key: value}, the value read as YAML."""
+    import yaml
+
+    settings = {}
+    for pair in pairs:
+        key, sign, value = pair.partition("=")
+        if not sign or not key:
+            raise BadOption(f"--set takes KEY=VALUE, got {pair!r}")
+        try:
+            parsed = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise BadOption(f"--set {key}: {value!r} is no YAML value") from error
+        if isinstance(parsed, str):
+            try:
+                parsed = float(parsed)  # YAML takes 1e-3 for a text
+            except ValueError:
+                pass
+        settings[key] = parsed
+    return settings
+
+
+def _complain(message: object) -> None:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]pixelwise:[/bold red] ", end="")
+    typer.echo(str(message), err=True)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command; the process ends with its exit code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in arguments
+    arguments = [a for a in arguments if a != "--debug"]
+    try:
+        code = app(arguments, standalone_mode=False, prog_name="pixelwise")
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        typer.echo("interrupted", err=True)
+        code = 130
+    except click.ClickException as error:
+        error.show()
+        code = 2
+    except PixelwiseError as error:
+        if debug:
+            raise
+        _complain(error)
+        code = 2 if isinstance(error, BadOption | UnknownName) else 1
+    except OSError as error:
+        if debug:
+            raise
+        place = f" ({error.filename})" if error.filename else ""
+        _complain(f"{error.strerror or error}{place}")
+        code = 1
+    raise SystemExit(code if isinstance(code, int) else 0)
+
+
+if __name__ == "__main__":
+    main()

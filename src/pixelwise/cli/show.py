@@ -1,0 +1,304 @@
+"""What the commands show: a live line on a terminal, plain lines elsewhere."""
+
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.table import Table
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from pixelwise.flow.doctor import Understanding
+    from pixelwise.flow.fit import FitEvent, FitResult
+    from pixelwise.inference.evaluate import Evaluation
+    from pixelwise.labels import LabelSet
+
+PLAIN_EVERY = 10.0  # seconds between plain lines
+
+
+@contextmanager
+def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
+    """A callback (done, all) that moves a bar on a terminal and prints a line now and then elsewhere."""
+    console = Console(stderr=True, highlight=False)
+    if quiet:
+        yield lambda done, total: None
+    elif console.is_terminal:
+        with _bar(console) as bar:
+            task: TaskID | None = None
+
+            def move(done: int, total: int) -> None:
+                nonlocal task
+                if task is None:
+                    task = bar.add_task(what, total=total)
+                bar.update(task, completed=done, total=total)
+
+            yield move
+    else:
+        last = time.monotonic()
+
+        def line(done: int, total: int) -> None:
+            nonlocal last
+            if time.monotonic() - last > PLAIN_EVERY:
+                last = time.monotonic()
+                console.print(f"{what}: {done} of {total}")
+
+        yield line
+
+
+def _bar(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=24),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        transient=True,
+    )
+
+
+class FitDisplay:
+    """Shows a fit as it happens; `tell` takes its events."""
+
+    def __init__(self, console: Console) -> None:
+        self.console = console
+        self._bar: Progress | None = None
+        self._task: TaskID | None = None
+        self._what = ""
+        self._plain = 0.0
+        self._steps = 0
+        self._mean_iou: float | None = None
+        self._best: float | None = None
+
+    def hello(self, folder: Path) -> None:
+        """The first sign of life, before anything slow is imported."""
+        from pixelwise import __version__
+
+        self.console.print(f"[bold]pixelwise {__version__}[/bold]  {escape(str(folder))}")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._stop_bar()
+
+    def tell(self, event: "FitEvent") -> None:
+        """Show one event."""
+        from pixelwise.flow import fit as flow
+
+        match event:
+            case flow.Started(minutes=minutes, run=run):
+                if minutes is not None:
+                    self.console.print(
+                        f"This will take about {minutes:g} minutes, everything included. Results go to "
+                        f"{escape(str(run))}/. Ctrl-C ends it early with what was learned."
+                    )
+                else:
+                    self.console.print(f"Results go to {escape(str(run))}/. Ctrl-C ends it early with what was learned.")
+            case flow.Understood(understanding=understanding):
+                self._stop_bar()
+                print_understanding(self.console, understanding, short=True)
+            case flow.Planned(plan=plan, resumed=resumed):
+                self._stop_bar()
+                self._steps = plan.recipe.steps
+                if resumed:
+                    self.console.print("Going on with the stored plan.")
+                else:
+                    self._plan(plan)
+            case flow.Progressed(what=what, done=done, total=total):
+                self._count(what, done, total)
+            case flow.StepLogged():
+                self._step(event)
+            case flow.Validated(step=step, scores=scores, best=best):
+                self._mean_iou = scores.mean_iou
+                self._best = scores.mean_iou if best else self._best
+                if not self.console.is_terminal:
+                    note = "  (best so far)" if best else ""
+                    self.console.print(f"step {step}: validation mean IoU {scores.mean_iou:.3f}{note}")
+            case flow.Ended(reason=reason, step=step, seconds=seconds):
+                self._stop_bar()
+                self.console.print(f"{_ENDINGS.get(reason, reason)} after {step} steps, {_duration(seconds)} of training.")
+
+    def result(self, result: "FitResult", folder: Path) -> None:
+        """Scores, and what to do next."""
+        run = result.run
+        if result.scores is None:
+            self.console.print(f"The plan is in {run / 'plan.yaml'}. Edit it or not, then train by it:")
+            self.console.print(f"  pixelwise fit {folder} --resume --out {run}", soft_wrap=True, markup=False)
+            return
+        self.console.print()
+        headline = f"Mean IoU {result.scores.mean_iou:.3f} on the {result.split} pictures"
+        self.console.print(f"[bold]{headline}[/bold], pixel accuracy {result.scores.pixel_accuracy:.3f}")
+        assert result.segmenter is not None
+        self.console.print(_score_table(result.scores, result.segmenter.labels))
+        self.console.print(f"Report:  {result.report}", soft_wrap=True, markup=False)
+        self.console.print(f"Model:   {run / 'model.safetensors'}", soft_wrap=True, markup=False)
+        self.console.print(
+            f"Use it:  pixelwise predict {run / 'model.safetensors'} NEW_PICTURES --out predictions",
+            soft_wrap=True,
+            markup=False,
+        )
+
+    def _plan(self, plan: Any) -> None:
+        recipe = plan.recipe.to_record()
+        table = Table(title="Plan", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+        table.add_column(no_wrap=True, style="cyan")
+        table.add_column(no_wrap=True)
+        table.add_column(overflow="fold", style="dim" if self.console.is_terminal else "")
+        for key, reason in plan.reasons.items():
+            table.add_row(key, escape(_short(recipe.get(key), plan, key)), escape(reason))
+        self.console.print(table)
+
+    def _count(self, what: str, done: int, total: int) -> None:
+        if not self.console.is_terminal:
+            if what != self._what or time.monotonic() - self._plain > PLAIN_EVERY:
+                self._what, self._plain = what, time.monotonic()
+                self.console.print(f"{what} ({total}) …")
+            return
+        if self._bar is None or what != self._what:
+            self._stop_bar()
+            self._what = what
+            self._bar = _bar(self.console)
+            self._bar.start()
+            self._task = self._bar.add_task(what, total=total)
+        assert self._task is not None
+        self._bar.update(self._task, completed=done, total=total)
+        if done >= total:
+            self._stop_bar()
+
+    def _step(self, event: Any) -> None:
+        left = (self._steps - event.step) * event.seconds / max(event.step, 1)
+        quality = f"{self._mean_iou:.3f}" if self._mean_iou is not None else "–"
+        if not self.console.is_terminal:
+            if time.monotonic() - self._plain > PLAIN_EVERY:
+                self._plain = time.monotonic()
+                self.console.print(
+                    f"step {event.step}/{self._steps}  loss {event.loss:.3f}  rate {event.rate:.2g}  "
+                    f"{event.images_per_second:.1f} images/s  {_duration(left)} left"
+                )
+            return
+        if self._bar is None or self._what != "training":
+            self._stop_bar()
+            self._what = "training"
+            self._bar = Progress(
+                TextColumn("training"),
+                BarColumn(bar_width=20),
+                TextColumn("{task.fields[text]}"),
+                console=self.console,
+                transient=True,
+            )
+            self._bar.start()
+            self._task = self._bar.add_task("training", total=self._steps, text="")
+        best = f" (best {self._best:.3f})" if self._best is not None else ""
+        text = (
+            f"{event.step}/{self._steps}  loss {event.loss:.3f}  rate {event.rate:.1e}  "
+            f"val mIoU {quality}{best}  {_duration(left)} left"
+        )
+        assert self._task is not None
+        self._bar.update(self._task, completed=event.step, text=text)
+
+    def _stop_bar(self) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+
+_ENDINGS = {
+    "finished": "Training finished",
+    "plateau": "Training ended early, since validation had stopped improving,",
+    "budget": "Training ended with its time",
+    "interrupted": "Training was interrupted",
+}
+
+
+def _short(value: Any, plan: Any, key: str) -> str:
+    if key == "model":
+        options = {k: v for k, v in plan.recipe.model_options.items() if k not in ("num_classes", "in_channels")}
+        return f"{value} {' '.join(f'{k}={v:g}' for k, v in options.items())}".strip()
+    if key == "validation":
+        return f"{len(plan.split['validation'])} pictures"
+    if key == "budget":
+        return f"{plan.budget_minutes:g} min"
+    if key == "crop_size":
+        return f"{value[0]} × {value[1]}, {plan.recipe.batch_size} a step"
+    if key == "augmentation":
+        return "varied views"
+    return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_understanding(console: Console, understanding: "Understanding", *, short: bool = False) -> None:
+    """Layout, classes with colors and shares, sizes, splits, faults."""
+    u = understanding
+    count = ", ".join(f"{len(pairs)} {split}" if split != "all" else f"{len(pairs)}" for split, pairs in u.splits.items())
+    console.print(f"[bold]{escape(u.layout)}[/bold]: {count} pictures. {escape(u.rule)}")
+    sizes = u.sizes.most_common(3)
+    listed = ", ".join(f"{h} × {w} ({n})" for (h, w), n in sizes) + (" …" if len(u.sizes) > 3 else "")
+    console.print(f"Sizes (height × width): {listed}; {u.channels} channel{'s' if u.channels != 1 else ''}, {u.dtype}.")
+    console.print(f"Masks: {escape(u.encoding)}")
+    total = max(int(u.pixel_counts.sum()), 1)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("class")
+    table.add_column("pixels", justify="right")
+    table.add_column("pictures", justify="right")
+    shown = range(u.labels.num_classes)
+    for i in shown:
+        red, green, blue = u.labels.palette[i]
+        share = u.pixel_counts[i] / total
+        percent = f"{share:.1%}" if share >= 0.001 or share == 0 else "<0.1%"
+        table.add_row(
+            Text("  ", style=f"on rgb({red},{green},{blue})"), escape(u.labels.names[i]), percent, str(int(u.image_counts[i]))
+        )
+    if u.void_pixels:
+        table.add_row("", "void (not counted)", f"{u.void_pixels / (total + u.void_pixels):.1%}", "", style="dim")
+    console.print(table)
+    for note in u.notes:
+        console.print(f"Note: {escape(note)}", soft_wrap=True)
+    faults = u.faults if not short else [f for f in u.faults if f.severity == "warning"]
+    limit = 20 if not short else 5
+    for fault in faults[:limit]:
+        style = "bold red" if fault.severity == "error" else "yellow"
+        console.print(f"[{style}]{fault.severity}[/{style}]: {escape(str(fault))}", soft_wrap=True)
+    if len(faults) > limit:
+        console.print(f"… and {len(faults) - limit} more", style="dim")
+    if not short and not u.faults:
+        console.print("No faults found.")
+
+
+def print_scores(console: Console, part: str, evaluation: "Evaluation") -> None:
+    """The scores of an evaluation with their protocol."""
+    scores = evaluation.scores
+    console.print(f"[bold]Mean IoU {scores.mean_iou:.4f}[/bold] on {len(evaluation.pictures)} pictures ({escape(part)})")
+    console.print(
+        f"pixel accuracy {scores.pixel_accuracy:.4f}, mean accuracy {scores.mean_accuracy:.4f}, "
+        f"frequency-weighted IoU {scores.frequency_weighted_iou:.4f}"
+    )
+    console.print(_score_table(scores, None))
+    if scores.classes_left_out:
+        console.print(f"{scores.classes_left_out} classes are in neither masks nor predictions and are left out.")
+    console.print(f"Protocol: {evaluation.protocol}.", style="dim")
+
+
+def _score_table(scores: Any, labels: "LabelSet | None") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("class")
+    for name in ("IoU", "precision", "recall"):
+        table.add_column(name, justify="right")
+    for i, row in enumerate(scores.per_class):
+        red, green, blue = labels.palette[i] if labels is not None else (0, 0, 0)
+        swatch = Text("  ", style=f"on rgb({red},{green},{blue})") if labels is not None else Text("")
+        cells = ("–" if math.isnan(v) else f"{v:.3f}" for v in (row.iou, row.precision, row.recall))
+        table.add_row(swatch, escape(row.name), *cells)
+    return table
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d}"

@@ -1,0 +1,170 @@
+"""Batches: the k-th batch of a run is a pure function of (data, plan, seed, k)."""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.data.augment import Augmentation, random_crop
+from pixelwise.data.sample import Dataset, Sample
+from pixelwise.errors import DataError
+
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One step's data.
+
+    Attributes:
+        images: (N, H, W, C) as the files have them.
+        targets: (N, H, W) int64, classes and void.
+        names: of the N samples.
+    """
+
+    images: NDArray[Any]
+    targets: NDArray[np.int64]
+    names: tuple[str, ...]
+
+
+class MemoryDataset:
+    """A data set whose samples are kept decoded, up to a number of bytes; the others are decoded each time.
+
+    Args:
+        indices: the samples to show, in order; all of them if left out. Subsets share what is kept.
+    """
+
+    def __init__(self, dataset: Dataset, *, limit_bytes: int, indices: Sequence[int] | None = None) -> None:
+        self._dataset = dataset
+        self._indices = range(len(dataset)) if indices is None else indices
+        self._limit = limit_bytes
+        self._kept: dict[int, Sample] = {}
+        self._bytes = 0
+        self.labels = dataset.labels
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        index = self._indices[index]
+        kept = self._kept.get(index)
+        if kept is not None:
+            return kept
+        sample = self._dataset[index]
+        size = sample.image.nbytes + sum(t.nbytes for t in sample.targets.values())
+        if self._bytes + size <= self._limit:
+            self._kept[index] = sample
+            self._bytes += size
+        return sample
+
+    def subset(self, indices: Sequence[int]) -> "MemoryDataset":
+        """Some of the samples; what was decoded is shared."""
+        part = MemoryDataset(self._dataset, limit_bytes=self._limit, indices=[self._indices[i] for i in indices])
+        part._kept, part._bytes = self._kept, self._bytes
+        return part
+
+    def describe(self) -> str:
+        """What the data set underneath says."""
+        return self._dataset.describe()
+
+
+class Batches:
+    """The endless sequence of a run's batches; `batches[k]` is the k-th.
+
+    The order is a new permutation of the pictures for every pass. A share of the crops is placed on a pixel of a
+    class drawn from `class_shares`, in a picture that has it.
+
+    Args:
+        dataset: with the single head "labels".
+        crop_size: (height, width).
+        class_crops: share 0–1 of crops that are placed on a pixel of a drawn class.
+        class_shares: (K,) how often each class is drawn for those; classes in no picture must have 0.
+        presence: (len(dataset), K) bool, which picture has which class; needed with `class_crops`.
+        fill: mean color 0–255 per channel.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        *,
+        crop_size: Size,
+        batch_size: int,
+        augmentation: Augmentation,
+        fill: tuple[float, ...],
+        seed: int,
+        class_crops: float = 0.0,
+        class_shares: Sequence[float] | None = None,
+        presence: NDArray[np.bool_] | None = None,
+    ) -> None:
+        if len(dataset) == 0:
+            raise DataError("training needs at least one picture with a mask, got none")
+        self.dataset = dataset
+        self.crop_size = crop_size
+        self.batch_size = batch_size
+        self.augmentation = augmentation
+        self.fill = fill
+        self.seed = seed
+        self.class_crops = class_crops if class_shares is not None and presence is not None else 0.0
+        self.class_shares = None if class_shares is None else np.asarray(class_shares, float)
+        self.presence = presence
+        self.void = dataset.labels["labels"].void
+        self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
+
+    def __getitem__(self, k: int) -> Batch:
+        crops = [self._crop(k * self.batch_size + j) for j in range(self.batch_size)]
+        return Batch(
+            np.stack([c[0] for c in crops]),
+            np.stack([c[1] for c in crops]).astype(np.int64),
+            tuple(c[2] for c in crops),
+        )
+
+    def starting_at(self, k: int, ahead: int = 2) -> Iterator[Batch]:
+        """The batches k, k + 1, …, prepared by one thread, at most `ahead` early."""
+        with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
+            waiting = [pool.submit(self.__getitem__, k + i) for i in range(ahead)]
+            try:
+                while True:
+                    k += 1
+                    batch = waiting.pop(0).result()
+                    waiting.append(pool.submit(self.__getitem__, k + ahead - 1))
+                    yield batch
+            finally:
+                for future in waiting:
+                    future.cancel()
+
+    def _crop(self, position: int) -> tuple[NDArray[Any], NDArray[Any], str]:
+        random = np.random.default_rng((self.seed, 1, position))
+        focus_class = None
+        if self.class_crops and self.class_shares is not None and random.random() < self.class_crops:
+            focus_class = int(random.choice(len(self.class_shares), p=self.class_shares / self.class_shares.sum()))
+        index = self._index(position)
+        if focus_class is not None and self.presence is not None and not self.presence[index, focus_class]:
+            index = int(random.choice(np.flatnonzero(self.presence[:, focus_class])))
+        sample = self.dataset[index]
+        target = sample.targets["labels"]
+        focus = None
+        if focus_class is not None:
+            places = np.flatnonzero(target == focus_class)
+            if places.size:
+                place = int(places[random.integers(places.size)])
+                focus = (place // target.shape[1], place % target.shape[1])
+        image, crop = random_crop(
+            sample.image,
+            target,
+            self.crop_size,
+            self.augmentation,
+            random,
+            fill=self.fill,
+            void=self.void,
+            focus=focus,
+        )
+        return image, crop, sample.name
+
+    def _index(self, position: int) -> int:
+        turn, place = divmod(position, len(self.dataset))
+        if self._order[0] != turn:
+            self._order = (turn, np.random.default_rng((self.seed, 0, turn)).permutation(len(self.dataset)))
+        return int(self._order[1][place])

@@ -1,0 +1,147 @@
+"""Pairs of files as a data set, and the plain folder: images/ and masks/, found and paired by the doctor."""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.data.decode import decode_image, decode_mask
+from pixelwise.data.sample import Image, Pair, Sample
+from pixelwise.errors import DataError, LabelError, ShapeError
+from pixelwise.labels import ClassMap, LabelSet
+
+
+class PairDataset:
+    """Pictures with their masks, decoded when asked for: `dataset[i]` is a Sample with the one head "labels".
+
+    Args:
+        pairs: the files; a pair without a mask gives a sample without targets.
+        labels: what the values of the masks mean.
+        root: the folder that the pairs come from, for `describe`.
+        split: "train", "val", "test", "all" or a list's name.
+        channels: C of every picture; a gray one is repeated where 3 are asked for. None takes each as it is.
+
+    Raises:
+        ShapeError: from `dataset[i]`, when picture and mask differ in size, or the picture in channels.
+        LabelError: from `dataset[i]`, when a mask holds a value outside the label set's table.
+        DataError: from `dataset[i]`, when a file cannot be read.
+    """
+
+    def __init__(
+        self, pairs: Iterable[Pair], labels: LabelSet, root: str | Path, split: str, *, channels: int | None = None
+    ) -> None:
+        self.pairs = tuple(pairs)
+        self.root = Path(root)
+        self.split = split
+        self.channels = channels
+        self._labels = labels
+
+    @property
+    def labels(self) -> Mapping[str, LabelSet]:
+        """{"labels": the label set}."""
+        return {"labels": self._labels}
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, index: int, /) -> Sample:
+        pair = self.pairs[index]
+        image = self._image(pair)
+        if pair.mask is None:
+            return Sample(image, {}, pair.name)
+        classes = read_classes(pair.mask, self._labels)
+        if classes.shape != image.shape[:2]:
+            raise ShapeError(
+                f"{pair.mask} is {_size(classes)} but {pair.image} is {_size(image)} (height × width); "
+                "a mask has its picture's size: export it again"
+            )
+        return Sample(image, {"labels": classes}, pair.name)
+
+    def subset(self, indices: Sequence[int]) -> Self:
+        """The data set of these samples, in this order."""
+        chosen = [self.pairs[i] for i in indices]
+        return type(self)(chosen, self._labels, self.root, self.split, channels=self.channels)
+
+    def describe(self) -> str:
+        """Where it looked and what it counted, in one line for each folder of pictures."""
+        folders = Counter(
+            (pair.image.parent, pair.mask.parent if pair.mask is not None else None) for pair in self.pairs
+        )
+        lines = [f"{self.split} of {self.root}: {len(self.pairs)} pictures, {self._labels.num_classes} classes"]
+        for (images, masks), count in folders.items():
+            lines.append(f"  {count} from {images}" + (f" with masks from {masks}" if masks else " without masks"))
+        return "\n".join(lines)
+
+    def _image(self, pair: Pair) -> Image:
+        image = decode_image(pair.image)
+        found = image.shape[2]
+        if self.channels in (None, found):
+            return image
+        if (self.channels, found) == (3, 1):
+            return np.repeat(image, 3, axis=2)
+        raise ShapeError(
+            f"{pair.image} has {found} channels, the data set has {self.channels}; "
+            "save all pictures with the same channels"
+        )
+
+
+def read_classes(path: Path, labels: LabelSet) -> ClassMap:
+    """The classes of a mask file: (H, W), 0…K−1 and void.
+
+    Raises:
+        LabelError: a value outside the table, with file, row and column; or a gray mask in a set of colors.
+        DataError: the file cannot be read.
+    """
+    values = decode_mask(path)
+    check_kind(values, labels, path)
+    return labels.to_classes(values, name=str(path))
+
+
+def check_kind(values: NDArray[Any], labels: LabelSet, path: Path) -> None:
+    """Make sure that colors meet a table of colors, and numbers one of numbers.
+
+    Raises:
+        LabelError: they do not; a gray 128 must not pass for a packed blue.
+    """
+    if (values.dtype == np.uint32) != labels.colors:
+        found, expected = ("numbers", "colors") if labels.colors else ("colors", "numbers")
+        raise LabelError(f"{path} holds {found}, the classes are told by {expected}; save all masks in one way")
+
+
+def folder(root: str | Path, split: str | None = None) -> PairDataset:
+    """The pictures of a plain folder, paired and read as `pixelwise check` tells.
+
+    Args:
+        root: the folder.
+        split: "train", "val", "test" as the folder names them; "all", or None, where it names none.
+
+    Raises:
+        DataError: the folder is not understood, has faults, or has no such split.
+    """
+    from pixelwise.flow.doctor import understand  # the doctor stands above the data sets; needed only here
+
+    understanding = understand(Path(root))
+    if understanding.errors:
+        raise DataError(str(understanding.errors[0]))
+    return chosen_split(understanding.datasets(), split, Path(root))
+
+
+def chosen_split(datasets: Mapping[str, PairDataset], split: str | None, root: Path) -> PairDataset:
+    """One of several splits by name; None takes the only one.
+
+    Raises:
+        DataError: there is no such split, or several and no name.
+    """
+    if split is None and len(datasets) == 1:
+        return next(iter(datasets.values()))
+    if split not in datasets:
+        asked = "no split was named" if split is None else f"{root} has no split {split!r}"
+        raise DataError(f"{asked}; it has {', '.join(datasets)}: pass one of them")
+    return datasets[split]
+
+
+def _size(array: NDArray[Any]) -> str:
+    return f"{array.shape[0]} × {array.shape[1]}"

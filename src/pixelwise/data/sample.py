@@ -1,0 +1,75 @@
+"""Sample and Dataset: what every data set gives, and what everything that reads data asks for."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.errors import ShapeError
+from pixelwise.labels import ClassMap, LabelSet
+
+Image = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One picture with its targets.
+
+    Attributes:
+        image: (H, W, C) uint8, uint16 or float32; color is RGB.
+        targets: {head: (H, W) classes 0…K−1 and void}; most often the one head "labels"; empty when unlabelled.
+        name: the file's stem, unique in its data set.
+    """
+
+    image: Image
+    targets: Mapping[str, ClassMap]
+    name: str
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(height, width)."""
+        height, width = self.image.shape[:2]
+        return int(height), int(width)
+
+
+@dataclass(frozen=True)
+class Pair:
+    """The files of one sample, before anything is decoded."""
+
+    image: Path
+    mask: Path | None
+    name: str
+
+
+class Dataset(Protocol):
+    """A plain sequence of samples. Opening one decodes nothing."""
+
+    @property
+    def labels(self) -> Mapping[str, LabelSet]:
+        """One label set per head."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int, /) -> Sample: ...
+
+    def describe(self) -> str:
+        """Where it looked and what it counted."""
+
+
+def adapt_channels(image: NDArray[Any], channels: int, *, name: str = "image") -> NDArray[Any]:
+    """An image (H, W, C) with the channels that a network takes: grey is repeated to RGB, equal-channel RGB made grey.
+
+    Raises:
+        ShapeError: anything else, since channels are never guessed.
+    """
+    found = image.shape[2]
+    if found == channels:
+        return image
+    if found == 1 and channels == 3:
+        return np.repeat(image, 3, axis=2)
+    if found == 3 and channels == 1 and (image[..., :1] == image).all():
+        return image[..., :1]
+    raise ShapeError(f"{name} has {found} channels, the model takes {channels}; convert the picture or train on such ones")

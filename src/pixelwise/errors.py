@@ -1,0 +1,67 @@
+"""The exceptions of pixelwise.
+
+```
+PixelwiseError
+├── ShapeError      (ValueError)   a tensor or image has the wrong size, rank or dtype
+├── LabelError      (ValueError)   a mask holds a value that is neither a class nor void
+├── UnknownName     (LookupError)  no such model, data set, recipe, option
+├── BadOption       (TypeError)    a builder or recipe does not take this
+├── DataError       (OSError)      files missing, unreadable or mismatched
+├── WeightsError    (ValueError)   names or shapes do not fit, checksum differs
+├── CheckpointError (ValueError)   not ours, newer format, truncated
+└── TrainingError   (RuntimeError) training cannot go on: not-a-number, memory, disk
+```
+
+Each message says what was expected, what was found (with path, value and place) and what to do.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class PixelwiseError(Exception):
+    """Anything that pixelwise refuses, with a message for the person who called it."""
+
+
+class ShapeError(PixelwiseError, ValueError):
+    """A tensor or image has the wrong size, rank or dtype."""
+
+
+class LabelError(PixelwiseError, ValueError):
+    """A mask holds a value that is neither a class nor void."""
+
+
+class UnknownName(PixelwiseError, LookupError):
+    """No model, data set, recipe or option has this name."""
+
+
+class BadOption(PixelwiseError, TypeError):
+    """A builder, recipe or command does not take this option or value."""
+
+
+class DataError(PixelwiseError, OSError):
+    """Files are missing, unreadable or do not belong together."""
+
+
+class WeightsError(PixelwiseError, ValueError):
+    """Names or shapes of weights do not fit the network."""
+
+
+class CheckpointError(PixelwiseError, ValueError):
+    """A model file is not ours, from a newer format, or truncated."""
+
+
+class TrainingError(PixelwiseError, RuntimeError):
+    """Training cannot go on: a value that is not a number, no memory, no disk space."""
+
+
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UnknownName:
+    """The error for a misspelt name, with the nearest known one.
+
+    >>> str(unknown_name("model", "unett", ["unet", "segnet_basic"]))
+    "no model is called 'unett'; did you mean 'unet'? Known: segnet_basic, unet"
+    """
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return UnknownName(f"no {kind} is called {name!r}{hint} Known: {', '.join(names)}")

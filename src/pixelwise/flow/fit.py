@@ -1,0 +1,670 @@
+"""Fit: a folder of pictures and masks → checked, planned, trained, evaluated, reported, and one model file."""
+
+import json
+import math
+import shlex
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from pixelwise.data.batch import Batches, MemoryDataset
+from pixelwise.data.folder import PairDataset
+from pixelwise.data.sample import Sample
+from pixelwise.errors import BadOption, DataError, TrainingError
+from pixelwise.files import write_text
+from pixelwise.flow import planner
+from pixelwise.flow.doctor import Understanding, understand
+from pixelwise.flow.machine import Machine, peak_memory_mebibytes, this_machine
+from pixelwise.flow.plan import Plan
+from pixelwise.inference.evaluate import Evaluation, evaluate_network
+from pixelwise.inference.pictures import displayable, errors_picture, overlay, write_picture
+from pixelwise.layers.normalization import Normalization
+from pixelwise.metrics import Scores
+from pixelwise.models import build
+from pixelwise.report.page import write_report
+from pixelwise.segmenter import Segmenter
+from pixelwise.training.loop import Ended, StepLogged, Validated, train
+
+DEFAULT_MINUTES = 10.0
+MODEL, PLAN, LOG, RESULT, STATE, PICTURES = (
+    "model.safetensors",
+    "plan.yaml",
+    "log.jsonl",
+    "result.json",
+    "state.pt",
+    "pictures",
+)
+
+
+@dataclass(frozen=True)
+class Started:
+    """Work begins: what will be read, where the run goes, and the time it has."""
+
+    folder: Path
+    run: Path
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The folder was read."""
+
+    understanding: Understanding
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan is fixed and stored; training comes next."""
+
+    plan: Plan
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Something counted goes on: `done` of `total` of `what`."""
+
+    what: str
+    done: int
+    total: int
+
+
+FitEvent = Started | Understood | Planned | Progressed | StepLogged | Validated | Ended
+Tell = Callable[[FitEvent], None]
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """What a fit leaves.
+
+    Attributes:
+        segmenter: the best network of the run.
+        scores: on the pictures that `split` names: the folder's own test part, else the validation part.
+        run: the run folder.
+        outcome: "finished", "plateau", "budget" or "interrupted".
+        report: the page, or None where only a plan was asked for.
+    """
+
+    segmenter: Segmenter | None
+    scores: Scores | None
+    split: str
+    run: Path
+    outcome: str
+    report: Path | None
+
+
+@dataclass
+class Clock:
+    """Seconds of each part of a run, and of the whole."""
+
+    start: float = field(default_factory=time.monotonic)
+    parts: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def part(self, name: str) -> Iterator[None]:
+        """Count the block under this name."""
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.parts[name] = self.parts.get(name, 0.0) + time.monotonic() - began
+
+    @property
+    def seconds(self) -> float:
+        """Since the start."""
+        return time.monotonic() - self.start
+
+
+def fit(
+    folder: str | Path,
+    *,
+    out: str | Path | None = None,
+    minutes: float | None = None,
+    steps: int | None = None,
+    model: str | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    plan_only: bool = False,
+    plan: str | Path | None = None,
+    settings: dict[str, Any] | None = None,
+    tell: Tell = lambda event: None,
+    started_at: float | None = None,
+) -> FitResult:
+    """Train a segmenter on a folder of pictures and masks.
+
+    Args:
+        out: the run folder; runs/NAME, or the next free NAME-2, NAME-3 …, if left out.
+        minutes: for everything, evaluation and report included; 10 if neither this nor `steps` is given.
+        steps: of training, whatever time they take; then no clock influences the result.
+        model: a name in MODELS instead of the planner's choice.
+        resume: go on with the run in `out` (or the newest of this folder) where it was stopped.
+        plan_only: write plan.yaml and stop; `resume` then trains by it, edited or not.
+        plan: a plan.yaml to follow instead of making one.
+        settings: settings of the recipe that replace the planner's, as {"crop_size": [128, 128]}.
+        tell: receives what happens, as it happens.
+        started_at: `time.monotonic()` when the work began, if that was before this call.
+
+    Raises:
+        DataError: the folder is missing or has faults; nothing is trained.
+        BadOption, UnknownName: an option or setting does not fit.
+        TrainingError: training cannot go on; the last good state and model are kept.
+    """
+    folder = Path(folder)
+    clock = Clock() if started_at is None else Clock(started_at)
+    _check_options(minutes, steps, resume, plan)
+    run = _run_folder(folder, out, resume)
+    machine = this_machine()
+    budget = minutes if minutes is not None else None if steps or resume or plan else DEFAULT_MINUTES
+    tell(Started(folder, run, budget))
+    with clock.part("reading"):
+        understanding = understand(folder, progress=lambda d, n: tell(Progressed("reading masks", d, n)))
+        if understanding.errors:
+            raise DataError(_faults(understanding))
+        tell(Understood(understanding))
+    if resume or plan is not None:
+        made = Plan.load(run / PLAN if resume else Path(plan))  # type: ignore[arg-type]
+        if settings:
+            made = _with_settings(made, settings)
+        parts = _parts_of_plan(understanding, made, machine)
+        tell(Planned(made, resumed=resume))
+        if plan is not None:
+            made.save(run / PLAN)
+    else:
+        made, parts = _make_plan(
+            understanding, machine, clock, budget, steps, model, seed, settings or {}, tell, folder, run
+        )
+        tell(Planned(made, resumed=False))
+        made.save(run / PLAN)
+    if plan_only:
+        return FitResult(None, None, "", run, "planned", None)
+    return _train_and_report(folder, run, understanding, made, parts, machine, clock, resume, tell)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The pictures of a run. `test` is empty where the folder names none."""
+
+    train: MemoryDataset
+    validation: MemoryDataset
+    test: PairDataset | None
+    statistics: planner.Statistics
+
+
+def _check_options(minutes: float | None, steps: int | None, resume: bool, plan: str | Path | None) -> None:
+    if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
+        raise BadOption(f"minutes must be above 0, got {minutes}")
+    if steps is not None and steps < 1:
+        raise BadOption(f"steps must be at least 1, got {steps}")
+    if minutes is not None and steps is not None:
+        raise BadOption("give either minutes or steps, not both: one of them ends the run")
+    if (resume or plan is not None) and (minutes is not None or steps is not None):
+        raise BadOption("a stored plan holds its own length; leave out minutes and steps")
+
+
+def _run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
+    """Where the run goes; never into one that exists, but to resume it."""
+    if out is not None:
+        run = Path(out)
+        if resume:
+            return run
+        if run.exists() and (not run.is_dir() or any(run.iterdir())):
+            raise DataError(f"{run} already exists and is not empty; choose another --out, or --resume to go on with it")
+        return run
+    name = folder.resolve().name or "run"
+    base = Path("runs")
+    taken = [base / name, *(base / f"{name}-{i}" for i in range(2, 10_000))]
+    if resume:
+        existing = [run for run in taken[:1000] if (run / PLAN).exists()]
+        if not existing:
+            raise DataError(f"there is no run of {folder} under {base}/ to resume; name it with --out")
+        return existing[-1]
+    return next(run for run in taken if not run.exists() or (run.is_dir() and not any(run.iterdir())))
+
+
+def _faults(understanding: Understanding) -> str:
+    errors = understanding.errors
+    more = f" (and {len(errors) - 1} more: see `pixelwise check`)" if len(errors) > 1 else ""
+    return f"{errors[0]}{more}"
+
+
+def _with_settings(plan: Plan, settings: dict[str, Any]) -> Plan:
+    from dataclasses import replace
+
+    reasons = plan.reasons | {key.partition(".")[0]: "as you set it" for key in settings}
+    return replace(plan, recipe=plan.recipe.with_settings(settings), reasons=reasons)
+
+
+def _datasets(understanding: Understanding) -> dict[str, PairDataset]:
+    return {
+        split: data.subset([i for i, pair in enumerate(data.pairs) if pair.mask is not None])
+        for split, data in understanding.datasets().items()
+    }
+
+
+def _make_plan(
+    understanding: Understanding,
+    machine: Machine,
+    clock: Clock,
+    budget: float | None,
+    steps: int | None,
+    model: str | None,
+    seed: int,
+    settings: dict[str, Any],
+    tell: Tell,
+    folder: Path,
+    run: Path,
+) -> tuple[Plan, Parts]:
+    datasets = _datasets(understanding)
+    labels = understanding.labels
+
+    def progress(what: str, done: int, total: int) -> None:
+        tell(Progressed(what, done, total))
+
+    pool = datasets.get("train") or datasets.get("all")
+    if pool is None or len(pool) == 0:
+        raise DataError(f"{folder} has no training pictures with masks (its splits: {', '.join(datasets) or 'none'})")
+    limit = int(machine.memory_bytes * planner.MEMORY_SHARE)
+    test = datasets.get("test")
+    test = test if test is not None and len(test) else None
+    reasons = {}
+    with clock.part("reading"):
+        memory = MemoryDataset(pool, limit_bytes=limit)
+        statistics = planner.measure(memory, labels, progress)
+        given = datasets.get("val")
+        if given is not None and len(given):
+            train_names, chosen = list(range(len(pool))), given
+            reasons["validation"] = f"the folder's own validation part, {len(given)} pictures"
+            inside = train_names
+        else:
+            inside, held = planner.split_validation(statistics.counts, seed)
+            chosen = pool.subset(held)
+            reasons["validation"] = (
+                f"{len(held)} of {len(pool)} pictures are kept from training, chosen so that every class is on both "
+                "sides where that is possible"
+                if len(pool) > 1
+                else "there is one picture: it trains and validates, so the scores say nothing of other pictures"
+            )
+        statistics = statistics.of(inside)
+        parts = Parts(memory.subset(inside), MemoryDataset(chosen, limit_bytes=limit), test, statistics)
+        normalization = Normalization(statistics.mean, statistics.deviation)
+    with clock.part("trials"):
+        left = budget * 60 - clock.seconds if budget is not None else None
+        recipe, more, training_seconds = planner.plan_recipe(
+            parts.train,
+            parts.validation,
+            statistics,
+            labels,
+            normalization,
+            machine=machine,
+            seconds_left=left,
+            steps=steps,
+            model=model,
+            seed=seed,
+            settings=settings,
+            num_test_pictures=len(test) if test is not None else 0,
+            progress=progress,
+        )
+    if training_seconds is not None and budget is not None:
+        spent = clock.parts.get("trials", 0.0)
+        training_seconds = max(training_seconds - spent, 5.0)
+        reasons["budget"] = f"{budget:g} minutes for everything: {training_seconds / 60:.1f} of them are for training"
+    made = Plan(
+        recipe=recipe,
+        reasons=reasons | more,
+        split={
+            "train": tuple(pool.pairs[i].name for i in inside),
+            "validation": tuple(pair.name for pair in chosen.pairs),
+            "test": tuple(pair.name for pair in test.pairs) if test is not None else (),
+        },
+        labels=labels,
+        normalization=normalization,
+        data=understanding.to_record(),
+        budget_minutes=budget,
+        training_seconds=training_seconds,
+    )
+    return made, parts
+
+
+def _parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -> Parts:
+    """The pictures that a stored plan names, from the folder as it is now."""
+    if understanding.labels != plan.labels:
+        raise DataError("the classes of the folder are no longer those of the plan; make a new plan with a new fit")
+    datasets = _datasets(understanding)
+    place = {(split, p.name): i for split, data in datasets.items() for i, p in enumerate(data.pairs)}
+    limit = int(machine.memory_bytes * planner.MEMORY_SHARE)
+
+    def find(names: tuple[str, ...], splits: tuple[str, ...], part: str) -> PairDataset | None:
+        for split in splits:
+            if split in datasets and all((split, name) in place for name in names):
+                return datasets[split].subset([place[split, name] for name in names])
+        missing = [n for n in names if not any((s, n) in place for s in splits)]
+        if missing:
+            raise DataError(f"{missing[0]} of the plan's {part} part is no longer in the folder; put it back")
+        return None
+
+    train = find(plan.split["train"], ("train", "all"), "training")
+    validation = find(plan.split["validation"], ("val", "train", "all"), "validation")
+    test = find(plan.split["test"], ("test",), "test") if plan.split["test"] else None
+    if train is None or validation is None:
+        raise DataError("the folder's parts are no longer those of the plan; make a new plan with a new fit")
+    memory = MemoryDataset(train, limit_bytes=limit)
+    statistics = planner.measure(memory, plan.labels, lambda what, done, total: None)
+    return Parts(memory, MemoryDataset(validation, limit_bytes=limit), test, statistics)
+
+
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Within the block the first Ctrl-C (or SIGTERM) is remembered instead of raised; a second one is raised."""
+    asked = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield asked.is_set
+        return
+
+    def handle(number: int, frame: Any) -> None:
+        if asked.is_set():
+            raise KeyboardInterrupt
+        asked.set()
+
+    before = {number: signal.signal(number, handle) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked.is_set
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _train_and_report(
+    folder: Path,
+    run: Path,
+    understanding: Understanding,
+    plan: Plan,
+    parts: Parts,
+    machine: Machine,
+    clock: Clock,
+    resume: bool,
+    tell: Tell,
+) -> FitResult:
+    recipe = plan.recipe
+    torch.manual_seed(recipe.seed)
+    network = build(recipe.model, **recipe.model_options).to(machine.device)
+    batches = Batches(
+        parts.train,
+        crop_size=recipe.crop_size,
+        batch_size=recipe.batch_size,
+        augmentation=recipe.augmentation,
+        fill=plan.normalization.fill,
+        seed=recipe.seed,
+        class_crops=recipe.class_crops,
+        class_shares=recipe.class_crop_shares,
+        presence=parts.statistics.presence,
+    )
+
+    def validate(candidate: nn.Module) -> Scores:
+        return evaluate_network(
+            candidate,
+            plan.normalization,
+            parts.validation,
+            precision=recipe.precision,
+            rank_pictures=False,
+        ).scores
+
+    segmenter = Segmenter(
+        network,
+        plan.normalization,
+        plan.labels,
+        {"builder": recipe.model, "options": recipe.model_options},
+        recipe=recipe.to_record(),
+        precision=recipe.precision,
+        flip=plan.flip,
+    )
+    outcome, speeds, step = "finished", [], 0
+    with interruptible() as interrupted, clock.part("training"), (run / LOG).open("a", encoding="utf-8") as log:
+
+        def should_stop(seconds: float) -> str | None:
+            if interrupted():
+                return "interrupted"
+            return "budget" if plan.training_seconds is not None and seconds > plan.training_seconds else None
+
+        _log(log, {"event": "start", "resumed": resume})
+        for event in train(
+            network,
+            plan.normalization,
+            batches,
+            recipe,
+            validate=validate,
+            state_file=run / STATE,
+            resume=resume,
+            should_stop=should_stop,
+        ):
+            if isinstance(event, Validated):
+                if event.best:
+                    segmenter.network = event.network
+                    segmenter.scores = {
+                        "split": "validation",
+                        "mean_iou": round(event.scores.mean_iou, 6),
+                        "pixel_accuracy": round(event.scores.pixel_accuracy, 6),
+                        "step": event.step,
+                    }
+                    _save_model(segmenter, run / MODEL)
+                _log(
+                    log,
+                    {
+                        "event": "validation",
+                        "step": event.step,
+                        "mean_iou": _finite(event.scores.mean_iou),
+                        "pixel_accuracy": _finite(event.scores.pixel_accuracy),
+                        "best": event.best,
+                        "seconds": round(event.seconds, 2),
+                    },
+                )
+            elif isinstance(event, StepLogged):
+                speeds.append(event.images_per_second)
+                _log(
+                    log,
+                    {
+                        "event": "step",
+                        "step": event.step,
+                        "loss": round(event.loss, 6),
+                        "rate": event.rate,
+                        "seconds": round(event.seconds, 2),
+                        "images_per_second": round(event.images_per_second, 2),
+                    },
+                )
+            else:
+                outcome, step = event.reason, event.step
+                _log(log, {"event": "end", "reason": outcome, "step": step, "seconds": round(event.seconds, 2)})
+            tell(event)
+    if not (run / MODEL).exists():
+        raise TrainingError(f"no model was kept in {run}: no validation was reached; give the run more time or steps")
+    best = Segmenter.load(run / MODEL)
+    best.network.to(machine.device)
+    with clock.part("evaluating"):
+        split, evaluation, evaluated = _final_evaluation(best, parts, recipe.precision, tell, outcome)
+        pictures = _pictures(best, evaluation, evaluated, parts.train, run)
+    _write_result(folder, run, understanding, plan, best, split, evaluation, pictures, outcome, step, speeds, machine, clock)
+    with clock.part("report"):
+        report = write_report(run)
+    return FitResult(best, evaluation.scores, split, run, outcome, report)
+
+
+def _final_evaluation(
+    segmenter: Segmenter, parts: Parts, precision: Any, tell: Tell, outcome: str
+) -> tuple[str, Evaluation, Any]:
+    """(name of the part, evaluation, its data set): the folder's test part, else the validation part."""
+    split, data = ("test", parts.test) if parts.test is not None else ("validation", parts.validation)
+    if outcome == "interrupted":
+        split, data = "validation", parts.validation  # someone is waiting
+    evaluation = evaluate_network(
+        segmenter.network,
+        segmenter.normalization,
+        data,  # type: ignore[arg-type]
+        precision=precision,
+        flip=segmenter.flip,
+        progress=lambda done, total: tell(Progressed("evaluating", done, total)),
+    )
+    return split, evaluation, data
+
+
+def _save_model(segmenter: Segmenter, path: Path) -> None:
+    try:
+        segmenter.save(path)
+    except OSError as error:
+        raise TrainingError(
+            f"the model could not be written to {path} ({error.strerror or error}); the one before it is kept: make "
+            "room and run again with --resume"
+        ) from error
+
+
+def _log(file: IO[str], record: dict[str, Any]) -> None:
+    file.write(json.dumps(record) + "\n")
+    file.flush()
+
+
+def _finite(value: float) -> float | None:
+    return round(value, 6) if math.isfinite(value) else None
+
+
+def _pictures(segmenter: Segmenter, evaluation: Evaluation, data: Any, train: Any, run: Path) -> list[dict[str, Any]]:
+    """Pictures for the report: a few training pairs, and the best and worst of the evaluation."""
+    labels = segmenter.labels
+    listed: list[dict[str, Any]] = []
+    for number, index in enumerate(np.linspace(0, len(train) - 1, min(len(train), 6)).astype(int)):
+        sample = train[int(index)]
+        file = f"{PICTURES}/data-{number}.jpg"
+        image, target = _thumbnail(sample)
+        write_picture(overlay(image, target, labels, opacity=0.45), run / file, quality=88)
+        listed.append({"kind": "data", "file": file, "name": sample.name})
+    ranked = sorted((p for p in evaluation.pictures if math.isfinite(p.mean_iou)), key=lambda p: p.mean_iou)
+    count = min(3, len(ranked) // 2) or min(1, len(ranked))
+    chosen = [("best", p) for p in reversed(ranked[-count:])] if count else []
+    if len(ranked) > 1:
+        chosen += [("worst", p) for p in ranked[:count]]
+    for number, (kind, picture) in enumerate(chosen):
+        sample = data[picture.index]
+        prediction = segmenter.predict_dense(sample.image, name=sample.name).labels
+        image, target = _thumbnail(sample)
+        shown = _thumbnail(Sample(sample.image, {"labels": prediction}, sample.name))[1]
+        files = {
+            "image": (f"{PICTURES}/{kind}-{number}-image.jpg", displayable(image)),
+            "target": (f"{PICTURES}/{kind}-{number}-target.png", labels.colored(target)),
+            "prediction": (f"{PICTURES}/{kind}-{number}-prediction.png", labels.colored(shown)),
+            "errors": (f"{PICTURES}/{kind}-{number}-errors.png", errors_picture(image, shown, target, labels.void)),
+        }
+        for path, pixels in files.values():
+            write_picture(pixels, run / path)
+        listed.append(
+            {"kind": kind, "name": sample.name, "mean_iou": round(picture.mean_iou, 6)}
+            | {key: path for key, (path, _) in files.items()}
+        )
+    return listed
+
+
+def _thumbnail(sample: Sample, longest: int = 480) -> tuple[Any, Any]:
+    """Image and target, the longest side at most `longest`, the target by nearest."""
+    import cv2
+
+    image, target = sample.image, sample.targets["labels"]
+    factor = longest / max(target.shape)
+    if factor >= 1:
+        return image, target
+    size = (max(round(target.shape[1] * factor), 1), max(round(target.shape[0] * factor), 1))
+    small = cv2.resize(displayable(image), size, interpolation=cv2.INTER_AREA)
+    return small, cv2.resize(target, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+_OUTCOMES = {
+    "finished": "All planned steps were made.",
+    "plateau": "Training ended early: validation mean IoU had stopped growing.",
+    "budget": "Training ended when its time was used up.",
+    "interrupted": "Training was interrupted; this is the best model up to then. --resume goes on.",
+}
+
+
+def _write_result(
+    folder: Path,
+    run: Path,
+    understanding: Understanding,
+    plan: Plan,
+    best: Segmenter,
+    split: str,
+    evaluation: Evaluation,
+    pictures: list[dict[str, Any]],
+    outcome: str,
+    step: int,
+    speeds: list[float],
+    machine: Machine,
+    clock: Clock,
+) -> None:
+    from pixelwise import __version__
+
+    labels = plan.labels
+    scores = evaluation.scores.to_record()
+    for record, color in zip(scores["per_class"], labels.palette, strict=True):
+        record["color"] = list(color)
+    counted = max(int(understanding.pixel_counts.sum()), 1)
+    model = shlex.quote(str(run / MODEL))
+    write_text(
+        json.dumps(
+            {
+                "name": folder.resolve().name,
+                "version": __version__,
+                "outcome": outcome,
+                "outcome_text": _OUTCOMES.get(outcome, outcome),
+                "steps": step,
+                "scores": {"split": split, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)} | scores,
+                "data": {
+                    "classes": [
+                        {
+                            "name": name,
+                            "color": list(color),
+                            "pixels": int(understanding.pixel_counts[i]),
+                            "share": float(understanding.pixel_counts[i] / counted),
+                            "pictures": int(understanding.image_counts[i]),
+                        }
+                        for i, (name, color) in enumerate(zip(labels.names, labels.palette, strict=True))
+                    ],
+                    "void_share": float(understanding.void_pixels / (counted + understanding.void_pixels)),
+                    "sizes": [[h, w, n] for (h, w), n in understanding.sizes.most_common()],
+                    "layout": understanding.layout,
+                    "rule": understanding.rule,
+                    "encoding": understanding.encoding,
+                    "channels": understanding.channels,
+                    "dtype": understanding.dtype,
+                    "notes": list(understanding.notes),
+                    "faults": [str(fault) for fault in understanding.faults],
+                    "splits": {part: len(names) for part, names in plan.split.items()},
+                },
+                "pictures": pictures,
+                "speed": {
+                    "training_images_per_second": round(float(np.median(speeds)), 2) if speeds else None,
+                    "predict_seconds_per_megapixel": round(evaluation.seconds_per_megapixel, 4),
+                    "peak_memory_mib": round(peak_memory_mebibytes()),
+                    "machine": machine.describe(),
+                    "precision": plan.recipe.precision,
+                    "seconds": {part: round(seconds, 1) for part, seconds in clock.parts.items()},
+                },
+                "model_file": MODEL,
+                "parameters": best.parameters,
+                "commands": {
+                    "predict": f"pixelwise predict {model} NEW_PICTURES --out predictions",
+                    "evaluate": f"pixelwise evaluate {model} {shlex.quote(str(folder))}",
+                    "reproduce": (
+                        f"pixelwise fit {shlex.quote(str(folder))} --plan {shlex.quote(str(run / PLAN))} --out NEW_RUN"
+                    ),
+                    "resume": f"pixelwise fit {shlex.quote(str(folder))} --resume --out {shlex.quote(str(run))}",
+                },
+            },
+            ensure_ascii=False,
+            indent=1,
+        ),
+        run / RESULT,
+    )

@@ -1,0 +1,88 @@
+"""Plan: what will be trained, on which pictures, and why; written to plan.yaml before the first step."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+from pixelwise.errors import CheckpointError
+from pixelwise.files import write_text
+from pixelwise.labels import LabelSet
+from pixelwise.layers.normalization import Normalization
+from pixelwise.training.recipe import Recipe
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that a run depends on, but the pictures themselves.
+
+    Attributes:
+        recipe: how the network is trained.
+        reasons: one line for each choice, by the setting's name.
+        split: {"train", "validation", "test"} → names of pictures.
+        labels, normalization: what goes into the model file.
+        data: what was understood of the folder, for the report.
+        flip: whether predictions average with the mirrored picture.
+        budget_minutes: the time that was asked for, or None where steps were.
+        training_seconds: what is left of it for training, or None.
+    """
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    split: dict[str, tuple[str, ...]]
+    labels: LabelSet
+    normalization: Normalization
+    data: dict[str, Any] = field(default_factory=dict)
+    flip: bool = False
+    budget_minutes: float | None = None
+    training_seconds: float | None = None
+
+    def save(self, path: Path) -> None:
+        """Write plan.yaml, whole or not at all."""
+        record = {
+            "format": FORMAT,
+            "recipe": self.recipe.to_record(),
+            "reasons": self.reasons,
+            "budget_minutes": self.budget_minutes,
+            "training_seconds": self.training_seconds,
+            "flip": self.flip,
+            "normalization": self.normalization.to_record(),
+            "labels": self.labels.to_record(),
+            "split": {part: list(names) for part, names in self.split.items()},
+            "data": self.data,
+        }
+        text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
+        write_text(text, path)
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read a plan.yaml, edited by hand or not.
+
+        Raises:
+            CheckpointError: there is none, it is not YAML, or not a plan of this format.
+            UnknownName, BadOption: a setting of the recipe is misspelt or has a wrong value.
+        """
+        if not path.is_file():
+            raise CheckpointError(f"no plan at {path}; `pixelwise fit FOLDER --plan-only` writes one")
+        try:
+            record = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (yaml.YAMLError, UnicodeDecodeError) as error:
+            raise CheckpointError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
+        if not isinstance(record, dict) or "recipe" not in record:
+            raise CheckpointError(f"{path} is no plan of pixelwise: it has no recipe")
+        if record.get("format", 0) > FORMAT:
+            raise CheckpointError(f"{path} has format {record['format']}, this pixelwise reads up to {FORMAT}; upgrade")
+        return cls(
+            recipe=Recipe.from_record(record["recipe"]),
+            reasons=dict(record["reasons"]),
+            split={part: tuple(names) for part, names in record["split"].items()},
+            labels=LabelSet.from_record(record["labels"]),
+            normalization=Normalization.from_record(record["normalization"]),
+            data=record.get("data", {}),
+            flip=bool(record["flip"]),
+            budget_minutes=record["budget_minutes"],
+            training_seconds=record["training_seconds"],
+        )

@@ -1,0 +1,128 @@
+"""Predict files: pictures, folders or globs → results beside each other, with the pictures' own names."""
+
+import csv
+import glob
+import io
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pixelwise.errors import BadOption, DataError, PixelwiseError
+from pixelwise.files import write_text
+from pixelwise.inference.predict import Precision
+from pixelwise.segmenter import Segmenter
+
+KINDS = {"mask": ".png", "overlay": ".png", "confidence": ".png", "polygons": ".geojson"}
+SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A file to segment, and the name of its results: its path below the folder that was given, without suffix."""
+
+    path: Path
+    name: str
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """How many pictures were written and skipped, and a line for each that could not be read."""
+
+    written: int
+    skipped: int
+    faults: tuple[str, ...]
+
+
+def find_pictures(inputs: Sequence[str]) -> list[Picture]:
+    """The pictures that paths, folders and globs name, each once, in order.
+
+    Two with the same stem keep their suffix in the name: a.jpg and a.png become a.jpg and a.png, not a and a.
+
+    Raises:
+        DataError: an input names nothing; names it.
+    """
+    found: dict[Path, Path] = {}
+    for text in inputs:
+        path = Path(text)
+        if path.is_dir():
+            files = [f for f in sorted(path.rglob("*")) if f.suffix.lower() in SUFFIXES and not f.name.startswith(".")]
+            relative = {f: f.relative_to(path) for f in files}
+        elif path.is_file():
+            relative = {path: Path(path.name)}
+        else:
+            matched = sorted(Path(m) for m in glob.glob(text, recursive=True))  # noqa: PTH207 – absolute globs, too
+            relative = {m: Path(m.name) for m in matched if m.is_file() and m.suffix.lower() in SUFFIXES}
+        if not relative:
+            kind = "folder holds no pictures" if path.is_dir() else "there is no such file, folder or match"
+            raise DataError(f"{text}: {kind} ({', '.join(sorted(SUFFIXES))})")
+        for file, name in relative.items():
+            found.setdefault(file, name)
+    stems = Counter(name.with_suffix("") for name in found.values())
+    names = {f: name.with_suffix("") if stems[name.with_suffix("")] == 1 else name for f, name in found.items()}
+    double = [str(name) for name, count in Counter(names.values()).items() if count > 1]
+    if double:
+        raise DataError(f"two pictures are both called {double[0]}; segment their folders one after the other")
+    return [Picture(file, name.as_posix()) for file, name in names.items()]
+
+
+def predict_files(
+    segmenter: Segmenter,
+    pictures: Sequence[Picture],
+    out: Path,
+    *,
+    kinds: str = "mask,overlay",
+    overwrite: bool = False,
+    resume: bool = False,
+    precision: Precision | None = None,
+    flip: bool | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Predicted:
+    """Segment pictures into OUT/mask/NAME.png, OUT/overlay/NAME.png …, and OUT/areas.csv.
+
+    A picture that cannot be read does not stop the others; it is named in `Predicted.faults`.
+
+    Args:
+        kinds: any of mask, overlay, confidence, polygons, areas, separated by commas.
+        overwrite: replace what exists; without it nothing is written when some result exists.
+        resume: leave out pictures whose results all exist.
+
+    Raises:
+        BadOption: a kind is unknown.
+        DataError: a result exists already.
+    """
+    asked = [kind.strip() for kind in kinds.split(",") if kind.strip()]
+    wrong = [kind for kind in asked if kind not in KINDS and kind != "areas"]
+    if wrong or not asked:
+        raise BadOption(f"--save takes {', '.join([*KINDS, 'areas'])}, separated by commas; got {kinds!r}")
+    files = {p: {kind: out / kind / f"{p.name}{KINDS[kind]}" for kind in asked if kind in KINDS} for p in pictures}
+    areas = out / "areas.csv" if "areas" in asked else None
+    if resume and areas is not None:
+        raise BadOption("--resume cannot go on with areas: the table is of all pictures; use --overwrite")
+    existing = [f for listed in files.values() for f in listed.values() if f.exists()]
+    existing += [areas] if areas is not None and areas.exists() else []
+    if existing and not (overwrite or resume):
+        raise DataError(f"{existing[0]} exists already; choose another --out, or --overwrite or --resume")
+    rows: list[list[Any]] = [["picture", "class", "pixels", "share"]]
+    faults, written, skipped = [], 0, 0
+    for number, picture in enumerate(pictures):
+        if resume and all(f.exists() for f in files[picture].values()):
+            skipped += 1
+        else:
+            try:
+                prediction = segmenter.predict(picture.path, precision=precision, flip=flip)
+            except PixelwiseError as error:
+                faults.append(str(error))
+            else:
+                for kind, path in files[picture].items():
+                    prediction.save_as(kind, path)
+                total = prediction.labels.size
+                rows += [[picture.name, c, n, round(n / total, 6)] for c, n in prediction.areas().items()]
+                written += 1
+        progress(number + 1, len(pictures))
+    if areas is not None:
+        text = io.StringIO()
+        csv.writer(text, lineterminator="\n").writerows(rows)
+        write_text(text.getvalue(), areas)
+    return Predicted(written, skipped, tuple(faults))

@@ -1,0 +1,127 @@
+"""What a prediction looks like on disk: palette PNG, overlay, confidence, polygons."""
+
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image as PillowImage
+
+from pixelwise.files import replacing
+from pixelwise.labels import LabelSet
+
+
+def palette_png(labels: NDArray[Any], label_set: LabelSet) -> PillowImage.Image:
+    """Classes (H, W) as an indexed PNG with the label set's colors; 16-bit grey above 255 classes."""
+    if labels.dtype == np.uint16:
+        return PillowImage.fromarray(labels)
+    picture = PillowImage.fromarray(labels.astype(np.uint8), "L")
+    picture.putpalette(_palette(label_set))
+    return picture
+
+
+def _palette(label_set: LabelSet) -> list[int]:
+    index = np.arange(256)
+    known = (index < label_set.num_classes) | (index == label_set.void)
+    colors = np.zeros((256, 3), np.uint8)
+    colors[known] = label_set.colored(index[known])
+    flat: list[int] = colors.ravel().tolist()
+    return flat
+
+
+def displayable(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Any image (H, W, C) as RGB (H, W, 3) uint8 for the eye.
+
+    One channel is repeated; of more than three the first three are shown; anything but uint8 is stretched to its own
+    range.
+    """
+    if image.shape[2] < 3:
+        image = np.repeat(image[..., :1], 3, axis=2)
+    image = image[..., :3]
+    if image.dtype == np.uint8:
+        return np.ascontiguousarray(image)
+    low, high = float(np.nanmin(image)), float(np.nanmax(image))
+    stretched = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-12))
+    return np.nan_to_num(stretched).clip(0, 255).astype(np.uint8)
+
+
+def overlay(image: NDArray[Any], labels: NDArray[Any], label_set: LabelSet, *, opacity: float = 0.5) -> NDArray[np.uint8]:
+    """The picture with its classes in color, (H, W, 3) uint8: tinted areas with a full-color outline.
+
+    A class called background (or the first, black one) is left untinted. Void is not tinted either.
+    """
+    base = displayable(image)
+    shown = (labels != label_set.void) & (labels != _background(label_set))
+    colors = label_set.colored(labels)
+    mixed = base * np.float32(1 - opacity) + colors * np.float32(opacity)
+    out = np.where(shown[..., None], mixed, base).astype(np.uint8)
+    edge = np.zeros(labels.shape, bool)
+    edge[:-1] |= labels[:-1] != labels[1:]
+    edge[:, :-1] |= labels[:, :-1] != labels[:, 1:]
+    outline = edge & shown
+    out[outline] = colors[outline]
+    return out
+
+
+def errors_picture(image: NDArray[Any], labels: NDArray[Any], target: NDArray[Any], void: int) -> NDArray[np.uint8]:
+    """Where a prediction is wrong: a greyed picture with wrong pixels in red, (H, W, 3) uint8."""
+    grey = displayable(image).mean(axis=2, keepdims=True) * 0.5 + 110
+    out = np.repeat(grey, 3, axis=2).clip(0, 255).astype(np.uint8)
+    out[(labels != target) & (target != void)] = (220, 30, 40)
+    return out
+
+
+def confidence_png(confidence: NDArray[np.float32]) -> PillowImage.Image:
+    """Probability 0–1 as grey 0–255."""
+    return PillowImage.fromarray((confidence * 255 + 0.5).clip(0, 255).astype(np.uint8), "L")
+
+
+def polygons(labels: NDArray[Any], label_set: LabelSet) -> dict[str, Any]:
+    """The areas of each class as a GeoJSON FeatureCollection in pixel coordinates (x right, y down).
+
+    Each feature is one connected area with its holes, its corners at pixel centers; background is left out.
+    """
+    features = []
+    for index, name in enumerate(label_set.names):
+        if index == _background(label_set):
+            continue
+        found, tree = cv2.findContours((labels == index).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        if tree is None:
+            continue
+        for i, (_, _, child, parent) in enumerate(tree[0]):
+            if parent >= 0:
+                continue
+            rings = [_ring(found[i])]
+            while child >= 0:
+                rings.append(_ring(found[child]))
+                child = tree[0][child][0]
+            features.append(
+                {
+                    "type": "Feature",
+                    "properties": {"class": name, "class_index": index},
+                    "geometry": {"type": "Polygon", "coordinates": rings},
+                }
+            )
+    return {"type": "FeatureCollection", "features": features}
+
+
+def _ring(contour: NDArray[Any]) -> list[list[int]]:
+    points: list[list[int]] = contour.reshape(-1, 2).tolist()
+    return [*points, points[0]]
+
+
+def _background(label_set: LabelSet) -> int:
+    """Index of the class that stands for "nothing here": named background, else a first class drawn in black; or −1."""
+    for index, name in enumerate(label_set.names):
+        if name.strip("_ ").lower() in ("background", "bg", "other", "none"):
+            return index
+    return 0 if label_set.palette[0] == (0, 0, 0) else -1
+
+
+def write_picture(picture: PillowImage.Image | NDArray[np.uint8], path: Path, **options: Any) -> None:
+    """Write a picture as JPEG or PNG, by its name, whole or not at all."""
+    if isinstance(picture, np.ndarray):
+        picture = PillowImage.fromarray(picture)
+    with replacing(path) as beside:
+        picture.save(beside, format="JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG", **options)

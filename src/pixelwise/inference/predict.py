@@ -1,0 +1,156 @@
+"""Predict: a picture of any size → classes, with confidence where it is asked for.
+
+A picture that fits goes through the network whole. A larger one goes in overlapping tiles, of which only the inner
+part is kept, so memory is bounded by the tile and not by the picture.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pixelwise.data.sample import adapt_channels
+from pixelwise.layers.head import Head
+from pixelwise.layers.normalization import Normalization
+
+Precision = Literal["fp32", "bf16"]
+
+# A tile of 1024² at 64 channels in float32 is 256 MiB for the widest map of a U-Net: a few of them fit anywhere.
+TILE = 1024
+MARGIN = 128  # pixels of context around the kept part of a tile
+
+
+@dataclass(frozen=True)
+class DensePrediction:
+    """What a network says of every pixel of one picture.
+
+    Attributes:
+        labels: (H, W) uint8 classes, or uint16 with more than 255.
+        confidence: (H, W) float32 probability 0–1 of that class, or None where it was not asked for.
+    """
+
+    labels: NDArray[Any]
+    confidence: NDArray[np.float32] | None
+
+
+def precision_context(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
+    """Automatic mixed precision in bfloat16, or nothing."""
+    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+
+
+def predict_image(
+    network: nn.Module,
+    normalization: Normalization,
+    image: NDArray[Any],
+    *,
+    precision: Precision = "fp32",
+    flip: bool = False,
+    confidence: bool = False,
+    tile: int = TILE,
+    name: str = "image",
+) -> DensePrediction:
+    """The classes of a picture (H, W, C) at its own size.
+
+    Args:
+        network: in evaluation mode.
+        precision: "bf16" runs convolutions in bfloat16.
+        flip: average the probabilities with those of the mirrored picture.
+        confidence: give the probability of the chosen class, too.
+        tile: pictures with more than tile² pixels are cut into tiles of this size.
+        name: of the picture, for errors.
+
+    Raises:
+        ShapeError: the picture's channels are not the network's.
+    """
+    image = adapt_channels(image, normalization.channels, name=name)
+    height, width = image.shape[:2]
+    if height * width <= tile * tile:
+        return _whole(network, normalization, image, precision, flip, confidence)
+    labels: NDArray[Any] | None = None
+    sure = np.empty((height, width), np.float32) if confidence else None
+    for window, inner, place in tiles((height, width), tile, MARGIN):
+        part = _whole(network, normalization, image[window], precision, flip, confidence)
+        if labels is None:
+            labels = np.empty((height, width), part.labels.dtype)
+        labels[place] = part.labels[inner]
+        if sure is not None and part.confidence is not None:
+            sure[place] = part.confidence[inner]
+    assert labels is not None
+    return DensePrediction(labels, sure)
+
+
+Window = tuple[slice, slice]
+
+
+def tiles(size: tuple[int, int], tile: int, margin: int) -> Iterator[tuple[Window, Window, Window]]:
+    """(window in the picture, kept part in the window, its place in the picture) of tiles that cover a picture once.
+
+    >>> [place for _, _, place in tiles((4, 10), 6, 1)]
+    [(slice(0, 4, None), slice(0, 5, None)), (slice(0, 4, None), slice(5, 10, None))]
+    """
+    for rows in _spans(size[0], tile, margin):
+        for columns in _spans(size[1], tile, margin):
+            window, inner, place = zip(rows, columns, strict=True)
+            yield window, inner, place
+
+
+def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[slice, slice, slice]]:
+    """The same along one axis: equal steps, each window of the same length."""
+    if length <= tile:
+        yield slice(0, length), slice(0, length), slice(0, length)
+        return
+    count = -(-(length - 2 * margin) // (tile - 2 * margin))
+    edges = [round(margin + i * (length - 2 * margin) / count) for i in range(count + 1)]
+    edges[0], edges[-1] = 0, length
+    for start, stop in zip(edges, edges[1:], strict=False):
+        low = min(max(start - margin, 0), length - tile)
+        yield slice(low, low + tile), slice(start - low, stop - low), slice(start, stop)
+
+
+def predict_head(
+    network: nn.Module, normalization: Normalization, image: NDArray[Any], *, precision: Precision = "fp32"
+) -> Head:
+    """The first head for one picture (H, W, C), scores (1, K, h, w)."""
+    device = next(network.parameters()).device
+    with torch.inference_mode(), precision_context(device, precision):
+        heads: dict[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]
+        return next(iter(heads.values()))
+
+
+def _whole(
+    network: nn.Module,
+    normalization: Normalization,
+    image: NDArray[Any],
+    precision: Precision,
+    flip: bool,
+    confidence: bool,
+) -> DensePrediction:
+    head = predict_head(network, normalization, image, precision=precision)
+    if not flip and not confidence:
+        return DensePrediction(_small(head.resampling.argmax(head.scores)[0]), None)
+    probabilities = _probabilities(head)
+    if flip:
+        mirrored = predict_head(network, normalization, image[:, ::-1], precision=precision)
+        probabilities = (probabilities + _probabilities(mirrored).flip(-1)) / 2
+    best = probabilities.max(1)
+    sure = best.values[0].cpu().numpy() if confidence else None
+    return DensePrediction(_small(best.indices[0].to(torch.int32)), sure)
+
+
+def _probabilities(head: Head) -> Tensor:
+    scores = head.full_size()
+    return scores.softmax(1) if head.kind == "logits" else scores
+
+
+def _small(labels: Tensor) -> NDArray[Any]:
+    array: NDArray[Any] = labels.cpu().numpy()
+    if array.dtype == np.uint8:
+        return array
+    return array.astype(np.uint8 if int(array.max(initial=0)) < 255 else np.uint16)
+
+

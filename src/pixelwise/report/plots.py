@@ -1,0 +1,171 @@
+"""Line plots as inline SVG.
+
+They are drawn by hand because the page is light or dark as its reader likes: colors are the page's CSS variables, text
+is its font. Everything that reaches the markup is a number or is escaped.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from markupsafe import Markup, escape
+
+Point = tuple[float, float]
+
+WIDTH, HEIGHT = 360, 230  # in the SVG's own units, about pixels where three plots stand side by side
+LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 32
+MOST_POINTS = 400  # more than the plot has columns to show
+
+
+def line_plot(
+    title: str,
+    points: Sequence[Point],
+    *,
+    color: str,
+    values: Callable[[float], str],
+    end_step: float | None = None,
+    smooth: bool = False,
+    dots: bool = False,
+    marked: Point | None = None,
+    resumed: Sequence[float] = (),
+    floor: float | None = None,
+    ceiling: float | None = None,
+) -> Markup | None:
+    """A curve over steps as `<svg>`, or None without a finite point.
+
+    Args:
+        points: (step, value) in the order of the steps; values that are not finite leave a gap.
+        color: a CSS color of the line, such as `var(--accent)`.
+        values: writes a value for the axis and the tooltips.
+        end_step: the right end of the axis; the last point's step if left out.
+        smooth: draw the values faintly and their running mean over them.
+        marked: the point that the page speaks of (the best one), drawn large with its value.
+        resumed: steps where training was taken up again, as dashed lines.
+        floor: the axis reaches down to at least this.
+        ceiling: the axis never goes above this.
+    """
+    finite = [(x, y) for x, y in points if math.isfinite(x) and math.isfinite(y)]
+    if not finite:
+        return None
+    lowest, highest = min(y for _, y in finite), max(y for _, y in finite)
+    ticks = nice_ticks(lowest if floor is None else min(floor, lowest), highest, 4)
+    bottom = min(ticks[0], lowest)
+    top = max(ticks[-1], highest)
+    if ceiling is not None and highest <= ceiling:
+        top = min(top, ceiling)
+        ticks = [tick for tick in ticks if tick <= ceiling]
+    last = max(finite[-1][0], end_step or 0, 1)
+
+    def across(x: float) -> float:
+        return LEFT + (WIDTH - LEFT - RIGHT) * x / last
+
+    def up(y: float) -> float:
+        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - bottom) / (top - bottom)
+
+    def path(line: Sequence[Point]) -> str:
+        pieces, pen = [], "M"
+        for x, y in line:
+            if math.isfinite(y):
+                pieces.append(f"{pen}{across(x):.1f} {up(y):.1f}")
+                pen = "L"
+            else:
+                pen = "M"
+        return "".join(pieces)
+
+    label = f"{title}: from {values(finite[0][1])} to {values(finite[-1][1])} over {whole(finite[-1][0])} steps"
+    parts = [
+        f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">',
+    ]
+    for tick in ticks:
+        y = up(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(values(tick))}</text>')
+    for tick in nice_ticks(0, last, 4):
+        if tick <= last:
+            anchor = "end" if across(tick) > WIDTH - RIGHT - 12 else "middle"
+            parts.append(
+                f'<text class="tick" x="{across(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{whole(tick)}</text>'
+            )
+    for step in resumed:
+        if 0 < step < last:
+            x = across(step)
+            parts.append(
+                f'<line class="resumed" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
+                f"<title>resumed at step {whole(step)}</title></line>"
+            )
+    thin = thinned(points, MOST_POINTS)
+    faint = " faint" if smooth else ""
+    parts.append(f'<path class="line{faint}" style="stroke:{escape(color)}" d="{path(thin)}"/>')
+    if smooth:
+        averaged = thinned(running_mean(finite, max(1, len(finite) // 25)), MOST_POINTS)
+        parts.append(f'<path class="line" style="stroke:{escape(color)}" d="{path(averaged)}"/>')
+    if dots or len(finite) == 1:
+        for x, y in finite if len(finite) <= 60 else []:
+            parts.append(
+                f'<circle class="dot" style="fill:{escape(color)}" cx="{across(x):.1f}" cy="{up(y):.1f}" r="2.6">'
+                f"<title>step {whole(x)}: {escape(values(y))}</title></circle>"
+            )
+    if marked is not None and math.isfinite(marked[1]):
+        x, y = across(marked[0]), up(marked[1])
+        anchor = "end" if x > WIDTH * 0.6 else "start"
+        shift = -9 if anchor == "end" else 9
+        below = y < TOP + 22
+        parts.append(f'<circle class="mark" style="stroke:{escape(color)}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
+        parts.append(
+            f'<text class="marked" x="{x + shift:.1f}" y="{y + (22 if below else -10):.1f}" text-anchor="{anchor}">'
+            f"{escape(values(marked[1]))}</text>"
+        )
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+def nice_ticks(low: float, high: float, about: int) -> list[float]:
+    """Round numbers that enclose low…high, about so many: steps of 1, 2, 2.5 or 5 times a power of ten.
+
+    >>> nice_ticks(0.12, 0.91, 4)
+    [0.0, 0.25, 0.5, 0.75, 1.0]
+    """
+    if high <= low:
+        low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1
+    rough = (high - low) / about
+    power = 10.0 ** math.floor(math.log10(rough))
+    step = next(m * power for m in (1, 2, 2.5, 5, 10) if m * power >= rough * 0.999)
+    first, last = math.floor(low / step + 1e-9), math.ceil(high / step - 1e-9)
+    return [float(f"{k * step:.10g}") for k in range(first, last + 1)]
+
+
+def running_mean(points: Sequence[Point], reach: int) -> list[Point]:
+    """The mean of each point with `reach` neighbors on either side (fewer at the ends)."""
+    sums = [0.0]
+    for _, y in points:
+        sums.append(sums[-1] + y)
+    result = []
+    for i, (x, _) in enumerate(points):
+        near = min(reach, i, len(points) - 1 - i)
+        result.append((x, (sums[i + near + 1] - sums[i - near]) / (2 * near + 1)))
+    return result
+
+
+def thinned(points: Sequence[Point], most: int) -> list[Point]:
+    """At most about `most` of the points: of each run of neighbors the lowest and the highest, so that peaks stay."""
+    if len(points) <= most:
+        return list(points)
+    size = math.ceil(2 * len(points) / most)
+    kept: list[Point] = []
+    for start in range(0, len(points), size):
+        run = points[start : start + size]
+        if any(not math.isfinite(y) for _, y in run):
+            kept.extend(run)
+        else:
+            kept.extend(sorted({min(run, key=lambda p: p[1]), max(run, key=lambda p: p[1])}))
+    return kept
+
+
+def whole(value: float) -> str:
+    """A count for an axis.
+
+    >>> whole(500), whole(1500), whole(20_000), whole(2_500_000)
+    ('500', '1.5k', '20k', '2.5M')
+    """
+    if value >= 1e6:
+        return f"{value / 1e6:.4g}M"
+    return f"{value / 1e3:.4g}k" if value >= 1000 else f"{value:.4g}"

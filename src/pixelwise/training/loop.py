@@ -1,0 +1,241 @@
+"""The loop: steps, not epochs; no callbacks. `train` yields what happens, and its caller writes and shows it.
+
+From (data, recipe) the k-th step is fixed: which crops, which flips, which dropout. So a run that was killed and
+resumed passes through the same weights as one that was not. Time decides one thing alone: whether to stop, and that
+only at a logged step.
+"""
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from pixelwise.data.batch import Batch, Batches
+from pixelwise.errors import TrainingError
+from pixelwise.inference.predict import precision_context
+from pixelwise.layers.normalization import Normalization
+from pixelwise.metrics import Scores
+from pixelwise.training.losses import Loss, loss_named
+from pixelwise.training.optimizers import make_optimizer, rate_at
+from pixelwise.training.recipe import Recipe
+from pixelwise.training.state import load_state, save_state
+
+
+@dataclass(frozen=True)
+class StepLogged:
+    """A logged step. `loss` is the mean since the last one, `seconds` of the whole run so far."""
+
+    step: int
+    loss: float
+    rate: float
+    seconds: float
+    images_per_second: float
+
+
+@dataclass(frozen=True)
+class Validated:
+    """A validation. `network` is what was validated, in evaluation mode; to be saved by the caller where `best`."""
+
+    step: int
+    scores: Scores
+    best: bool
+    network: nn.Module
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Ended:
+    """The end: "finished" (all steps), "plateau", or what `should_stop` said."""
+
+    reason: str
+    step: int
+    seconds: float
+
+
+Event = StepLogged | Validated | Ended
+
+
+class Average:
+    """A running mean of the weights and the batch-norm statistics, with a short memory in the first steps."""
+
+    def __init__(self, network: nn.Module, decay: float) -> None:
+        self.network = copy.deepcopy(network).eval()
+        self.decay = decay
+        for parameter in self.network.parameters():
+            parameter.requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, network: nn.Module, step: int) -> None:
+        """Take the weights after `step` (1, 2, …) into the mean."""
+        weight = 1 - min(self.decay, step / (step + 10))
+        mine, new = self.network.state_dict(), network.state_dict()
+        floats = [name for name, value in mine.items() if value.is_floating_point()]
+        torch._foreach_lerp_([mine[n] for n in floats], [new[n] for n in floats], weight)
+        for name in mine.keys() - set(floats):
+            mine[name].copy_(new[name])
+
+
+def train(
+    network: nn.Module,
+    normalization: Normalization,
+    batches: Batches,
+    recipe: Recipe,
+    *,
+    validate: Callable[[nn.Module], Scores],
+    state_file: Path,
+    resume: bool = False,
+    should_stop: Callable[[float], str | None] = lambda seconds: None,
+) -> Iterator[Event]:
+    """Train a network, step by step.
+
+    Args:
+        network: trained in place.
+        validate: scores of a network in evaluation mode.
+        state_file: written after every validation and at an early end; read when `resume` is set and it exists.
+        should_stop: asked at each logged step, with the seconds of the run so far; a reason ends the run.
+
+    Raises:
+        TrainingError: the loss or a gradient is not a number, memory ran out, or the disk is full; the last state and
+            the last best model stay as they are.
+    """
+    torch.set_num_threads(recipe.threads)
+    device = next(network.parameters()).device
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.train()
+    optimizer = make_optimizer(network, recipe)
+    average = Average(network, recipe.average) if recipe.average else None
+    step, best, since_best, before = 0, -1.0, 0, 0.0
+    if resume and state_file.exists():
+        state = load_state(state_file)
+        network.load_state_dict(state["network"])
+        optimizer.load_state_dict(state["optimizer"])
+        if average is not None:
+            average.network.load_state_dict(state["average"])
+        step, best, since_best, before = state["step"], state["best"], state["since_best"], state["seconds"]
+    loss_of = loss_named(recipe.loss, void=batches.void, class_weights=_weights(recipe, device))
+    start = time.monotonic() - before
+
+    def save() -> None:
+        save_state(
+            state_file,
+            {
+                "step": step,
+                "best": best,
+                "since_best": since_best,
+                "seconds": time.monotonic() - start,
+                "network": network.state_dict(),
+                "optimizer": optimizer.state_dict(),
+                "average": average.network.state_dict() if average is not None else {},
+            },
+        )
+
+    reason = "finished" if step >= recipe.steps else should_stop(before) if before else None
+    if recipe.patience and since_best >= recipe.patience:
+        reason = "plateau"
+    losses: list[float] = []
+    logged, logged_at = step, time.monotonic()
+    stream = batches.starting_at(step)
+    try:
+        while reason is None:
+            batch = next(stream)
+            losses.append(train_step(network, normalization, optimizer, batch, recipe, loss_of, step, batches.void))
+            step += 1
+            if average is not None:
+                average.update(network, step)
+            if step % recipe.log_every == 0 or step == recipe.steps:
+                now = time.monotonic()
+                speed = (step - logged) * recipe.batch_size / max(now - logged_at, 1e-9)
+                rate = rate_at(recipe, step - 1)
+                yield StepLogged(step, sum(losses) / len(losses), rate, now - start, speed)
+                losses = []
+                reason = should_stop(time.monotonic() - start)
+                logged, logged_at = step, time.monotonic()
+            if reason is None and step == recipe.steps:
+                reason = "finished"
+            if reason is not None and reason not in ("finished", "budget"):
+                save()  # before the last validation, which an uninterrupted run would not make here
+                if best >= 0:
+                    break
+            if step % recipe.validate_every == 0 or reason is not None:
+                scores, better = _validate(network, average, validate, best)
+                best, since_best = (scores.mean_iou, 0) if better else (best, since_best + 1)
+                shown = average.network if average is not None else network
+                yield Validated(step, scores, better, shown, time.monotonic() - start)
+                network.train()
+                if reason is None and recipe.patience and since_best >= recipe.patience:
+                    reason = "plateau"
+                if reason in (None, "finished", "plateau", "budget"):
+                    save()
+                logged, logged_at = step, time.monotonic()
+    finally:
+        stream.close()  # type: ignore[attr-defined]
+    yield Ended(reason, step, time.monotonic() - start)
+
+
+def train_step(
+    network: nn.Module,
+    normalization: Normalization,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    recipe: Recipe,
+    loss_of: Loss,
+    step: int,
+    void: int,
+) -> float:
+    """One update; 0 and no update where every pixel is void."""
+    if bool((batch.targets == void).all()):
+        return 0.0
+    device = next(network.parameters()).device
+    torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout is a function of the step, too
+    for group in optimizer.param_groups:
+        group["lr"] = rate_at(recipe, step)
+    try:
+        images = normalization(batch.images).to(device)
+        target = torch.from_numpy(batch.targets).to(device)
+        with precision_context(device, recipe.precision):
+            heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]
+        loss = loss_of(next(iter(heads.values())), target)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
+    except (MemoryError, RuntimeError) as error:
+        if _is_memory(error):
+            height, width = recipe.crop_size
+            raise TrainingError(
+                f"out of memory at step {step} with batches of {recipe.batch_size} crops of {height} × {width}; "
+                "run again with --set batch_size=… or --set crop_size=… smaller"
+            ) from error
+        raise
+    value = float(loss.detach())
+    if not (torch.isfinite(loss) and torch.isfinite(norm)):
+        what = "loss" if not torch.isfinite(loss) else "gradient"
+        raise TrainingError(
+            f"the {what} is not a finite number at step {step} (rate {rate_at(recipe, step):.2g}), on the pictures "
+            f"{', '.join(batch.names)}; look at them, or lower the rate with --set rate=…; the last good state is kept"
+        )
+    optimizer.step()
+    return value
+
+
+def _is_memory(error: BaseException) -> bool:
+    text = str(error).lower()
+    return isinstance(error, MemoryError | torch.OutOfMemoryError) or "memory" in text and "alloc" in text
+
+
+def _validate(
+    network: nn.Module, average: Average | None, validate: Callable[[nn.Module], Scores], best: float
+) -> tuple[Scores, bool]:
+    network.eval()
+    scores = validate(average.network if average is not None else network)
+    return scores, scores.mean_iou > best
+
+
+def _weights(recipe: Recipe, device: torch.device) -> Tensor | None:
+    if recipe.class_weights is None:
+        return None
+    return torch.tensor(recipe.class_weights, dtype=torch.float32, device=device)
