@@ -1,12 +1,30 @@
-"""Fixtures that several folders share."""
+"""Fixtures for all tests."""
+
+import os
+from pathlib import Path
 
 import pytest
 import torch
 
 
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path_factory, monkeypatch):
+    """No test reads or fills the user's cache."""
+    monkeypatch.setenv("PIXELWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+
+
 @pytest.fixture
-def one_thread():
-    """One thread and a fixed seed: on tiny maps threads wait for each other longer than they work."""
+def real_data() -> Path:
+    """The folder of real data; the test is skipped where PIXELWISE_DATA names none."""
+    folder = os.environ.get("PIXELWISE_DATA")
+    if not folder:
+        pytest.skip("PIXELWISE_DATA is not set")
+    return Path(folder)
+
+
+@pytest.fixture(autouse=True)
+def _one_thread():
+    """Small tensors on several threads are slow on a busy machine, and no test is about threads. One seed, too."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     torch.manual_seed(0)

@@ -11,7 +11,7 @@ The public names below are loaded when first used, so that `import pixelwise` is
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from pixelwise.version import VERSION as __version__
 
 if TYPE_CHECKING:
     from pixelwise.data import list_datasets as list_datasets

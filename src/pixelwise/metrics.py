@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.errors import LabelError, ShapeError
+from pixelwise.labels import VOID, VOID_16
 
 Counts = NDArray[np.int64]
 
@@ -96,7 +97,7 @@ class ConfusionMatrix:
 
     def __init__(self, num_classes: int, *, void: int | None = None, names: Sequence[str] | None = None) -> None:
         self.num_classes = num_classes
-        self.void = void if void is not None else (255 if num_classes <= 255 else 65_535)
+        self.void = void if void is not None else (VOID if num_classes <= VOID else VOID_16)
         self.names = tuple(names) if names is not None else tuple(f"class {i}" for i in range(num_classes))
         self.counts: Counts = np.zeros((num_classes, num_classes), np.int64)
 
@@ -117,21 +118,26 @@ class ConfusionMatrix:
         k = self.num_classes
         if int(prediction.min()) < 0 or int(prediction.max()) >= k:
             raise LabelError(f"{name}: a prediction holds {int(prediction.max())}, but classes are 0–{k - 1}")
-        # No masking: void gets the last row of a (K + 1)-row histogram, which is dropped.
-        if self.void > k or int(target.max()) > k:
-            rows = target.astype(np.int64)
-            wrong = ((rows < 0) | (rows >= k)) & (rows != self.void)
-            if wrong.any():
-                place = tuple(int(i) for i in np.argwhere(wrong)[0])
-                raise LabelError(
-                    f"{name} holds {int(target[place])} at row {place[0]}, column {place[-1]}; "
-                    f"classes are 0–{k - 1} and void is {self.void}"
-                )
-            rows = np.minimum(rows, k)
-        else:
-            rows = np.where(target == self.void, k, target).astype(np.int64)
-        histogram = np.bincount((rows * k + prediction).ravel(), minlength=(k + 1) * k)
+        low, high = int(target.min()), int(target.max())
+        if low < 0 or high > VOID_16:
+            self._refuse(target, name)
+        # No masking: void is row K of a histogram with K + 2 rows, any other value row K + 1.
+        row = np.full(max(high, self.void) + 1, (k + 1) * k, np.int64)
+        row[:k] = np.arange(k) * k
+        row[self.void] = k * k
+        histogram = np.bincount((row[target] + prediction).ravel(), minlength=(k + 2) * k)
+        if histogram[(k + 1) * k :].any():
+            self._refuse(target, name)
         self.counts += histogram[: k * k].reshape(k, k)
+
+    def _refuse(self, target: NDArray[Any], name: str) -> None:
+        values = target.astype(np.int64)
+        wrong = ((values < 0) | (values >= self.num_classes)) & (values != self.void)
+        place = tuple(int(i) for i in np.argwhere(wrong)[0])
+        raise LabelError(
+            f"{name} holds {int(values[place])} at row {place[0]}, column {place[-1]}; "
+            f"classes are 0–{self.num_classes - 1} and void is {self.void}"
+        )
 
     def scores(self) -> Scores:
         """All scores of what was counted so far."""

@@ -29,6 +29,7 @@ from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
 from pixelwise.models import build
+from pixelwise.version import VERSION
 
 FORMAT = 1
 KEY = "pixelwise"
@@ -189,7 +190,7 @@ class Segmenter:
             with safe_open(path, "pt") as file:
                 metadata = file.metadata() or {}
                 record = json.loads(metadata[KEY]) if KEY in metadata else None
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 – not a mapping
+                tensors = {name: file.get_tensor(name) for name in file.keys()}
         except (SafetensorError, json.JSONDecodeError, OSError) as error:
             raise CheckpointError(f"{path} is no readable .safetensors file ({error}); copy it again") from error
         if record is None:
@@ -226,9 +227,7 @@ def load(path: str | Path) -> Segmenter:
     return Segmenter.load(path)
 
 
-def evaluate(
-    segmenter: Segmenter, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None
-) -> Scores:
+def evaluate(segmenter: Segmenter, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Scores:
     """The scores of a segmenter on a data set, from one confusion matrix at the masks' own sizes.
 
     Raises:
@@ -260,6 +259,4 @@ def evaluate_pictures(
 
 
 def _versions() -> dict[str, str]:
-    from pixelwise import __version__
-
-    return {"pixelwise": __version__, "torch": torch.__version__, "numpy": np.__version__}
+    return {"pixelwise": VERSION, "torch": torch.__version__, "numpy": np.__version__}

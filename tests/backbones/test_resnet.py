@@ -3,8 +3,6 @@ import torch
 
 from pixelwise.backbones.resnet import Bottleneck, resnet50, resnet101, resnet152
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # spec, networks-2015-2017 §0.1: units per stage and parameters without the classifier
 PUBLISHED = [
     (resnet50, (3, 4, 6, 3), 23_508_032),

@@ -4,8 +4,6 @@ import torch
 from pixelwise.backbones.vgg import VGG16
 from pixelwise.errors import ShapeError
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def test_layers_are_column_d():
     """Spec, networks-2014-2016 §2.1: parameters of each convolution, biases included."""

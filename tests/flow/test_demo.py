@@ -15,7 +15,11 @@ SMALL = (64, 80)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
 
 
 def test_same_seed_same_bytes(tmp_path: Path) -> None:
@@ -42,7 +46,9 @@ def test_layout(tmp_path: Path) -> None:
             assert picture.mode == "RGB" and target.mode == "P"
             assert picture.size == target.size == SMALL[::-1]
             assert np.asarray(target).max() < len(CLASSES)
-            assert tuple((target.getpalette() or [])[: 3 * len(PALETTE)]) == tuple(v for color in PALETTE for v in color)
+            assert tuple((target.getpalette() or [])[: 3 * len(PALETTE)]) == tuple(
+                v for color in PALETTE for v in color
+            )
     assert sorted(p.name for p in folder.iterdir()) == ["classes.txt", "images", "masks"]
     assert list(folder.parent.iterdir()) == [folder], "something was left beside the folder"
 
@@ -54,14 +60,14 @@ def test_every_class_is_common_enough_to_be_learned() -> None:
 
 
 def test_color_alone_does_not_decide() -> None:
-    """The best table from colors (512 of them) to classes, even on the pictures that it was made from, is far from right."""
-    scenes = [draw_scene(np.random.default_rng(k), (192, 256)) for k in range(6)]
+    """The best table from 512 colors to classes, made on eight pictures, is far from right on eight others."""
+    scenes = [draw_scene(np.random.default_rng(k), (128, 160)) for k in range(16)]
     image, target = np.stack([s[0] for s in scenes]), np.stack([s[1] for s in scenes])
     colors = (image >> 5).astype(int) @ np.array([64, 8, 1])
     votes = np.zeros((512, len(CLASSES)), int)
-    np.add.at(votes, (colors.ravel(), target.ravel()), 1)
-    guess = votes.argmax(1)[colors]
-    overlaps = [((guess == k) & (target == k)).sum() / ((guess == k) | (target == k)).sum() for k in range(len(CLASSES))]
+    np.add.at(votes, (colors[:8].ravel(), target[:8].ravel()), 1)
+    guess, truth = votes.argmax(1)[colors[8:]], target[8:]
+    overlaps = [((guess == k) & (truth == k)).sum() / ((guess == k) | (truth == k)).sum() for k in range(len(CLASSES))]
     assert np.mean(overlaps) < 0.6
 
 
@@ -95,7 +101,9 @@ def test_new_pictures_are_new(tmp_path: Path) -> None:
 @pytest.mark.parametrize("draw", [draw_demo, draw_new_pictures])
 def test_nothing_is_overwritten(tmp_path: Path, draw: object) -> None:
     (tmp_path / "mine.txt").write_text("keep")
-    with pytest.raises(DataError, match="new or empty folder, but .* holds something already; pass another one or empty it"):
+    with pytest.raises(
+        DataError, match=r"new or empty folder, but .* holds something already; pass another one or empty it"
+    ):
         draw(tmp_path, count=1, size=SMALL)  # type: ignore[operator]
     with pytest.raises(DataError, match="holds something already"):
         draw(tmp_path / "mine.txt", count=1, size=SMALL)  # type: ignore[operator]

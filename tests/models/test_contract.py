@@ -11,8 +11,6 @@ from pixelwise.errors import BadOption, UnknownName
 from pixelwise.layers.head import Head
 from pixelwise.models import MODELS, build, list_models
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 NARROW = {"num_classes": 5, "width": 1 / 16}
 SIZES = [(1, 1), (2, 3), (17, 33), (64, 64)]
 

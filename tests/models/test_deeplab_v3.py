@@ -8,8 +8,6 @@ from pixelwise.errors import BadOption
 from pixelwise.layers import small_batch
 from pixelwise.models.deeplab_v3 import deeplab_v3_resnet50, deeplab_v3_resnet101
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def dilations(stage):
     return [unit.conv2.dilation[0] for unit in stage]

@@ -4,8 +4,6 @@ from torch import nn
 
 from pixelwise.models.fcn import fcn8s_vgg16, fcn16s_vgg16, fcn32s_vgg16
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 # spec, networks-2014-2016 §2.4: H, then the length of each map
 TABLE = {
     1: (199, 100, 50, 25, 13, 7, 1, 64, 4, 80, 10, 88),

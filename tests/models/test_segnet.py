@@ -4,8 +4,6 @@ from torch import nn
 
 from pixelwise.models.segnet import max_pool, max_unpool, segnet_basic
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def naive_pool_and_unpool(values):
     """The first maximum of each window of 2 x 2, alone in a map of zeros."""
@@ -75,3 +73,16 @@ def test_decoder_has_no_relu():
     assert seen["conv4"] == 0
     assert seen["conv_decode4"] < 0
     assert seen["conv_decode1"] < 0
+
+
+def test_constants_of_the_release():
+    """Weights of deviation sqrt(2/fan-in), biases 0; batch norms with eps 1e-9 that start at scale 1, shift 0.001."""
+    network = segnet_basic(num_classes=11)
+    assert network.conv2[0].weight.std().item() == pytest.approx((2 / (64 * 49)) ** 0.5, rel=0.02)
+    assert not network.conv_classifier.bias.any()
+    norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]
+    assert len(norms) == 8
+    for norm in norms:
+        assert norm.eps == 1e-9
+        assert (norm.weight == 1).all()
+        assert (norm.bias == 0.001).all()

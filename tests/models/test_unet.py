@@ -7,8 +7,6 @@ from torch.nn import functional
 from pixelwise.errors import BadOption
 from pixelwise.models.unet import unet
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 def naive(network, values):
     """Figure 1 with padding, from the weights alone; rounds sizes up, crops to the skip."""

@@ -8,8 +8,6 @@ from pixelwise.backbones.resnet import resnet50, resnet101
 from pixelwise.errors import BadOption, ShapeError
 from pixelwise.surgery import set_multi_grid, set_output_stride
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
 
 class PlainUnit(nn.Module):
     """Two convolutions and a shortcut, kernels of different height and width."""
@@ -17,7 +15,7 @@ class PlainUnit(nn.Module):
     def __init__(self, in_channels, channels, stride):
         super().__init__()
         self.conv1 = nn.Conv2d(in_channels, channels, (3, 5), stride, padding=(1, 2))
-        self.conv2 = nn.Conv2d(channels, channels, (5, 3), padding=(2, 1))
+        self.conv2 = nn.Conv2d(channels, channels, (1, 3), padding=(0, 1))
         self.downsample = nn.Sequential(nn.Conv2d(in_channels, channels, 1, stride))
 
     def forward(self, values):

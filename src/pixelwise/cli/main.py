@@ -165,7 +165,9 @@ def predict(
 def evaluate(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)],
-    dataset: Annotated[str | None, typer.Option(help="A layout of `pixelwise list datasets`; found if left out.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option(help="A layout of `pixelwise list datasets`; found if left out.")
+    ] = None,
     split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -195,11 +197,10 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_defaul
 @app.command(name="list")
 def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)]) -> None:
     """List the names that other commands take."""
-    if kind is Kind.models:
-        from pixelwise.models import list_models as names
-    else:
-        from pixelwise.data import list_datasets as names
-    for name in names():
+    from pixelwise.data import list_datasets
+    from pixelwise.models import list_models
+
+    for name in list_models() if kind is Kind.models else list_datasets():
         typer.echo(name)
 
 
@@ -258,7 +259,7 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 def _complain(message: object) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]pixelwise:[/bold red] ", end="")
+    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]pixelwise:[/bold red] ", end="")
     typer.echo(str(message), err=True)
 
 

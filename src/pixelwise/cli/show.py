@@ -85,12 +85,15 @@ class FitDisplay:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._stop_bar()
 
     def tell(self, event: "FitEvent") -> None:
         """Show one event."""
         from pixelwise.flow import fit as flow
+        from pixelwise.training import loop
 
         match event:
             case flow.Started(minutes=minutes, run=run):
@@ -100,7 +103,9 @@ class FitDisplay:
                         f"{escape(str(run))}/. Ctrl-C ends it early with what was learned."
                     )
                 else:
-                    self.console.print(f"Results go to {escape(str(run))}/. Ctrl-C ends it early with what was learned.")
+                    self.console.print(
+                        f"Results go to {escape(str(run))}/. Ctrl-C ends it early with what was learned."
+                    )
             case flow.Understood(understanding=understanding):
                 self._stop_bar()
                 print_understanding(self.console, understanding, short=True)
@@ -113,17 +118,19 @@ class FitDisplay:
                     self._plan(plan)
             case flow.Progressed(what=what, done=done, total=total):
                 self._count(what, done, total)
-            case flow.StepLogged():
+            case loop.StepLogged():
                 self._step(event)
-            case flow.Validated(step=step, scores=scores, best=best):
+            case loop.Validated(step=step, scores=scores, best=best):
                 self._mean_iou = scores.mean_iou
                 self._best = scores.mean_iou if best else self._best
                 if not self.console.is_terminal:
                     note = "  (best so far)" if best else ""
                     self.console.print(f"step {step}: validation mean IoU {scores.mean_iou:.3f}{note}")
-            case flow.Ended(reason=reason, step=step, seconds=seconds):
+            case loop.Ended(reason=reason, step=step, seconds=seconds):
                 self._stop_bar()
-                self.console.print(f"{_ENDINGS.get(reason, reason)} after {step} steps, {_duration(seconds)} of training.")
+                self.console.print(
+                    f"{_ENDINGS.get(reason, reason)} after {step} steps, {_duration(seconds)} of training."
+                )
 
     def result(self, result: "FitResult", folder: Path) -> None:
         """Scores, and what to do next."""
@@ -147,7 +154,9 @@ class FitDisplay:
 
     def _plan(self, plan: Any) -> None:
         recipe = plan.recipe.to_record()
-        table = Table(title="Plan", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False)
+        table = Table(
+            title="Plan", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
+        )
         table.add_column(no_wrap=True, style="cyan")
         table.add_column(no_wrap=True)
         table.add_column(overflow="fold", style="dim" if self.console.is_terminal else "")
@@ -235,7 +244,9 @@ def _short(value: Any, plan: Any, key: str) -> str:
 def print_understanding(console: Console, understanding: "Understanding", *, short: bool = False) -> None:
     """Layout, classes with colors and shares, sizes, splits, faults."""
     u = understanding
-    count = ", ".join(f"{len(pairs)} {split}" if split != "all" else f"{len(pairs)}" for split, pairs in u.splits.items())
+    count = ", ".join(
+        f"{len(pairs)} {split}" if split != "all" else f"{len(pairs)}" for split, pairs in u.splits.items()
+    )
     console.print(f"[bold]{escape(u.layout)}[/bold]: {count} pictures. {escape(u.rule)}")
     sizes = u.sizes.most_common(3)
     listed = ", ".join(f"{h} × {w} ({n})" for (h, w), n in sizes) + (" …" if len(u.sizes) > 3 else "")
@@ -253,7 +264,10 @@ def print_understanding(console: Console, understanding: "Understanding", *, sho
         share = u.pixel_counts[i] / total
         percent = f"{share:.1%}" if share >= 0.001 or share == 0 else "<0.1%"
         table.add_row(
-            Text("  ", style=f"on rgb({red},{green},{blue})"), escape(u.labels.names[i]), percent, str(int(u.image_counts[i]))
+            Text("  ", style=f"on rgb({red},{green},{blue})"),
+            escape(u.labels.names[i]),
+            percent,
+            str(int(u.image_counts[i])),
         )
     if u.void_pixels:
         table.add_row("", "void (not counted)", f"{u.void_pixels / (total + u.void_pixels):.1%}", "", style="dim")
@@ -274,7 +288,9 @@ def print_understanding(console: Console, understanding: "Understanding", *, sho
 def print_scores(console: Console, part: str, evaluation: "Evaluation") -> None:
     """The scores of an evaluation with their protocol."""
     scores = evaluation.scores
-    console.print(f"[bold]Mean IoU {scores.mean_iou:.4f}[/bold] on {len(evaluation.pictures)} pictures ({escape(part)})")
+    console.print(
+        f"[bold]Mean IoU {scores.mean_iou:.4f}[/bold] on {len(evaluation.pictures)} pictures ({escape(part)})"
+    )
     console.print(
         f"pixel accuracy {scores.pixel_accuracy:.4f}, mean accuracy {scores.mean_accuracy:.4f}, "
         f"frequency-weighted IoU {scores.frequency_weighted_iou:.4f}"

@@ -25,6 +25,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL import UnidentifiedImageError
 
 from pixelwise.data.sample import Image
 from pixelwise.errors import DataError, PixelwiseError
@@ -130,7 +131,9 @@ def mask_palette(path: str | Path) -> NDArray[np.uint8] | None:
             with tifffile.TiffFile(path) as tiff:
                 colormap = tiff.series[0].keyframe.colormap
             # 16 bits in the file; old writers put 8-bit numbers there
-            colors = None if colormap is None else colormap.T if colormap.max() < 256 else colormap.T >> 8
+            colors: NDArray[Any] | None = None
+            if colormap is not None:
+                colors = colormap.T if colormap.max() < 256 else colormap.T >> 8
         else:
             with _opened(path) as image:
                 flat = image.getpalette("RGB") if image.mode == "P" else None
@@ -167,9 +170,6 @@ def image_info(path: str | Path) -> ImageInfo:
                 orientation=orientation,
                 alpha=image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
             )
-
-
-# Pillow ---------------------------------------------------------------------------------------------------------------
 
 
 def _pillow_image(image: PillowImage.Image) -> Image:
@@ -290,9 +290,6 @@ def _png_exif(file: BinaryIO) -> bytes | None:
     return None
 
 
-# TIFF -----------------------------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class _Layout:
     """How the first series of a TIFF becomes (H, W, C): its shape without axes of one, and where the bands are."""
@@ -308,7 +305,7 @@ class _Layout:
 def _tiff_image(path: Path) -> Image:
     with tifffile.TiffFile(path) as tiff:
         layout = _layout(tiff, path)
-        page = tiff.series[0].keyframe
+        page: Any = tiff.series[0].keyframe
         foreign = page.photometric.name in ("SEPARATED", "YCBCR", "CIELAB", "ICCLAB", "LOGLUV")
         orientation = _tiff_orientation(page)
         try:
@@ -337,7 +334,7 @@ def _tiff_by_libtiff(path: Path, page: Any) -> Image:
             if page.samplesperpixel <= 1 or page.bitspersample <= 8:
                 image.load()  # Pillow applies the orientation here
                 return _pillow_image(image)
-    except PillowImage.UnidentifiedImageError:
+    except UnidentifiedImageError:
         pass
     array = cv2.imread(str(path), cv2.IMREAD_UNCHANGED | cv2.IMREAD_IGNORE_ORIENTATION)
     if array is None:
@@ -352,7 +349,7 @@ def _tiff_by_libtiff(path: Path, page: Any) -> Image:
 def _tiff_mask(path: Path) -> NDArray[Any]:
     with tifffile.TiffFile(path) as tiff:
         layout = _layout(tiff, path)
-        page = tiff.series[0].keyframe
+        page: Any = tiff.series[0].keyframe
         if "JPEG" in page.compression.name and page.compression.name != "JPEG_LOSSLESS":
             raise DataError(
                 f"{path} is a TIFF with lossy JPEG inside, which changes the values of a mask at every edge; "
@@ -386,7 +383,7 @@ def _tiff_mask(path: Path) -> NDArray[Any]:
 def _tiff_info(path: Path) -> ImageInfo:
     with tifffile.TiffFile(path) as tiff:
         layout = _layout(tiff, path)
-        page = tiff.series[0].keyframe
+        page: Any = tiff.series[0].keyframe
         orientation = _tiff_orientation(page)
         palette = page.photometric.name in ("PALETTE", "SEPARATED")
         size = (layout.height, layout.width)
@@ -458,9 +455,6 @@ def _inverted(array: NDArray[Any], bits: int) -> NDArray[Any]:
 def _tiff_orientation(page: Any) -> int:
     tag = page.tags.get(_ORIENTATION)
     return int(tag.value) if tag is not None and tag.value in range(1, 9) else 1
-
-
-# both -----------------------------------------------------------------------------------------------------------------
 
 
 def _narrowed(array: NDArray[Any]) -> Image:
@@ -556,7 +550,7 @@ def _naming(path: Path) -> Iterator[None]:
         raise DataError(f"there is no file {path}; check the path") from error
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path} cannot be opened ({error.strerror}); expected a picture that you may read") from error
-    except PillowImage.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise DataError(
             f"{path} is no picture of a known kind; expected JPEG, PNG, BMP, WebP, GIF or TIFF: "
             "remove it or save it as one"

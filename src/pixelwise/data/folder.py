@@ -1,4 +1,4 @@
-"""Pairs of files as a data set, and the plain folder: images/ and masks/, found and paired by the doctor."""
+"""Pairs of files as a data set: every layout of folders ends here."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.decode import decode_image, decode_mask
-from pixelwise.data.sample import Image, Pair, Sample
+from pixelwise.data.sample import Image, Pair, Sample, adapt_channels
 from pixelwise.errors import DataError, LabelError, ShapeError
 from pixelwise.labels import ClassMap, LabelSet
 
@@ -77,15 +77,9 @@ class PairDataset:
 
     def _image(self, pair: Pair) -> Image:
         image = decode_image(pair.image)
-        found = image.shape[2]
-        if self.channels in (None, found):
+        if self.channels is None:
             return image
-        if (self.channels, found) == (3, 1):
-            return np.repeat(image, 3, axis=2)
-        raise ShapeError(
-            f"{pair.image} has {found} channels, the data set has {self.channels}; "
-            "save all pictures with the same channels"
-        )
+        return adapt_channels(image, self.channels, name=str(pair.image))
 
 
 def read_classes(path: Path, labels: LabelSet) -> ClassMap:
@@ -111,24 +105,6 @@ def check_kind(values: NDArray[Any], labels: LabelSet, path: Path) -> None:
         raise LabelError(f"{path} holds {found}, the classes are told by {expected}; save all masks in one way")
 
 
-def folder(root: str | Path, split: str | None = None) -> PairDataset:
-    """The pictures of a plain folder, paired and read as `pixelwise check` tells.
-
-    Args:
-        root: the folder.
-        split: "train", "val", "test" as the folder names them; "all", or None, where it names none.
-
-    Raises:
-        DataError: the folder is not understood, has faults, or has no such split.
-    """
-    from pixelwise.flow.doctor import understand  # the doctor stands above the data sets; needed only here
-
-    understanding = understand(Path(root))
-    if understanding.errors:
-        raise DataError(str(understanding.errors[0]))
-    return chosen_split(understanding.datasets(), split, Path(root))
-
-
 def chosen_split(datasets: Mapping[str, PairDataset], split: str | None, root: Path) -> PairDataset:
     """One of several splits by name; None takes the only one.
 
@@ -137,7 +113,7 @@ def chosen_split(datasets: Mapping[str, PairDataset], split: str | None, root: P
     """
     if split is None and len(datasets) == 1:
         return next(iter(datasets.values()))
-    if split not in datasets:
+    if split is None or split not in datasets:
         asked = "no split was named" if split is None else f"{root} has no split {split!r}"
         raise DataError(f"{asked}; it has {', '.join(datasets)}: pass one of them")
     return datasets[split]

@@ -72,4 +72,6 @@ def adapt_channels(image: NDArray[Any], channels: int, *, name: str = "image") -
         return np.repeat(image, 3, axis=2)
     if found == 3 and channels == 1 and (image[..., :1] == image).all():
         return image[..., :1]
-    raise ShapeError(f"{name} has {found} channels, the model takes {channels}; convert the picture or train on such ones")
+    raise ShapeError(
+        f"{name} has {found} channels, the model takes {channels}; convert the picture or train on such ones"
+    )

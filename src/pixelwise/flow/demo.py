@@ -15,7 +15,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
 from pixelwise.errors import BadOption, DataError
@@ -38,8 +38,10 @@ def draw_demo(folder: Path, *, count: int = 60, size: tuple[int, int] = (192, 25
     The folder appears complete or not at all: it is written beside its place and renamed.
 
     Args:
+        folder: a new or an empty one.
         count: number of pictures, from 1.
         size: (height, width) in pixels, each from 32.
+        seed: another one, other pictures.
 
     Raises:
         DataError: `folder` holds something already, or cannot be written.
@@ -100,15 +102,19 @@ def draw_scene(random: Random, size: tuple[int, int]) -> tuple[NDArray[np.uint8]
 
     scale = random.uniform(0.9, 1.35)  # how near the camera is
     area = height * width / (192 * 256)
-    things = [STONE] * random.poisson(3.2 * area) + [LEAF] * random.poisson(7 * area)
-    random.shuffle(things)  # some leaves lie under stones, none under a flower's own neighbors only
-    above = [LEAF] * random.poisson(3 * area) + [FRUIT] * random.poisson(4.2 * area) + [FLOWER] * random.poisson(3.4 * area)
-    random.shuffle(above)
-    for index in (*things, *above):
+    low = [STONE] * random.poisson(3.2 * area) + [LEAF] * random.poisson(7 * area)
+    high = (
+        [LEAF] * random.poisson(3 * area) + [FRUIT] * random.poisson(4.2 * area) + [FLOWER] * random.poisson(3.4 * area)
+    )
+    random.shuffle(low)
+    random.shuffle(high)
+    for index in (*low, *high):
         _place(random, canvas, target, index, scale, light)
 
-    image = _photograph(random, cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA))
-    votes = [cv2.resize((target == k).astype(np.float32), (width, height), interpolation=cv2.INTER_AREA) for k in range(len(CLASSES))]
+    scene = _floats(cv2.resize(canvas, (width, height), interpolation=cv2.INTER_AREA))
+    image = _photograph(random, scene)
+    parts = [(target == k).astype(np.float32) for k in range(len(CLASSES))]
+    votes = [cv2.resize(part, (width, height), interpolation=cv2.INTER_AREA) for part in parts]
     return image, np.argmax(np.stack(votes), axis=0).astype(np.uint8)
 
 
@@ -127,12 +133,16 @@ class _Thing:
 
 def _soil(random: Random, size: tuple[int, int], light: tuple[float, float]) -> Floats:
     """Crumbly ground (H, W, 3) 0–1, with stains of moss, grit and straw: all of it counts as soil."""
-    palette = np.float32([(0.40, 0.28, 0.19), (0.30, 0.22, 0.17), (0.55, 0.43, 0.30), (0.45, 0.27, 0.20), (0.40, 0.36, 0.31)])
+    palette = _floats(
+        [(0.40, 0.28, 0.19), (0.30, 0.22, 0.17), (0.55, 0.43, 0.30), (0.45, 0.27, 0.20), (0.40, 0.36, 0.31)]
+    )
     base = palette[random.integers(len(palette))] * random.uniform(0.85, 1.15)
     relief = _noise(random, size, 64, 5)
     color = base * (0.75 + 0.55 * _noise(random, size, 130, 4)[..., None])
-    moss = np.clip((_noise(random, size, 150, 4) - random.uniform(0.55, 0.85)) * 5, 0, 1)[..., None] * 0.75
-    color = color * (1 - moss) + moss * np.float32([0.30, 0.38, 0.16]) * (0.7 + 0.6 * _noise(random, size, 10, 2)[..., None])
+    moss = np.clip((_noise(random, size, 150, 4) - random.uniform(0.55, 0.85)) * 5, 0, 1)[..., None] * 0.6
+    color = color * (1 - moss) + moss * _floats([0.30, 0.38, 0.16]) * (
+        0.7 + 0.6 * _noise(random, size, 10, 2)[..., None]
+    )
 
     overlay = np.ascontiguousarray(color)
     for _ in range(int(random.poisson(60) * size[0] * size[1] / (384 * 512))):  # grit
@@ -145,8 +155,10 @@ def _soil(random: Random, size: tuple[int, int], light: tuple[float, float]) -> 
         turn, length = random.uniform(0, 2 * np.pi), random.uniform(30, 110)
         bend = np.linspace(0, random.uniform(-0.6, 0.6), 12)
         path = start + np.cumsum(np.stack([np.cos(turn + bend), np.sin(turn + bend)], 1) * length / 12, axis=0)
-        tone = np.float32([0.62, 0.53, 0.32]) * random.uniform(0.6, 1.2)
-        cv2.polylines(overlay, [path.astype(np.int32)], False, [float(t) for t in tone], int(random.integers(2, 4)), cv2.LINE_AA)
+        tone = _floats([0.62, 0.53, 0.32]) * random.uniform(0.6, 1.2)
+        cv2.polylines(
+            overlay, [path.astype(np.int32)], False, [float(t) for t in tone], int(random.integers(2, 4)), cv2.LINE_AA
+        )
     shading = _shading(relief * 9, light, 1.0)
     return np.asarray(np.clip(overlay * shading[..., None], 0, 1), np.float32)
 
@@ -171,12 +183,12 @@ def _leaf(random: Random, radius: float) -> _Thing:
     rib = np.exp(-((y / 0.025) ** 2)) + 0.45 * np.exp(-(((1 - veins) / 0.13) ** 2)) * (across < 0.95)
     green = _mix(random, (0.20, 0.42, 0.12), (0.42, 0.58, 0.20), (0.13, 0.34, 0.20))
     autumn = _mix(random, (0.72, 0.55, 0.16), (0.62, 0.24, 0.12), (0.45, 0.30, 0.16))
-    turned = np.clip(_noise(random, x.shape, radius * 1.2, 3) * 1.6 - random.uniform(0.3, 1.6), 0, 1)[..., None]
+    turned = np.clip(_noise(random, x.shape, radius * 1.2, 3) * 1.6 - random.uniform(0.5, 1.6), 0, 1)[..., None]
     color = green * (1 - turned) + autumn * turned
     color = color * (0.82 + 0.36 * _noise(random, x.shape, radius / 3, 3)[..., None])
-    color = color + rib[..., None] * np.float32([0.16, 0.17, 0.09])
+    color = color + rib[..., None] * _floats([0.16, 0.17, 0.09])
     height = 0.35 * (1 - across**2) * half - 0.05 * rib + 0.12 * np.sin(2.5 * x + random.uniform(0, 6))
-    return _Thing(inside | stalk, np.float32(height), np.float32(color), 0.18)
+    return _Thing(inside | stalk, _floats(height), _floats(color), 0.18)
 
 
 def _fruit(random: Random, radius: float) -> _Thing:
@@ -187,7 +199,9 @@ def _fruit(random: Random, radius: float) -> _Thing:
     angle, distance = np.arctan2(y, x), np.hypot(x, y)
     lobes = int(random.integers(3, 7))
     distance = distance / (1 + random.uniform(0, 0.04) * np.cos(lobes * angle + random.uniform(0, 6)))
-    base = _mix_one(random, (0.78, 0.13, 0.12), (0.86, 0.42, 0.10), (0.50, 0.60, 0.18), (0.42, 0.14, 0.32), (0.84, 0.68, 0.20))
+    base = _mix_one(
+        random, (0.78, 0.13, 0.12), (0.86, 0.42, 0.10), (0.50, 0.60, 0.18), (0.42, 0.14, 0.32), (0.84, 0.68, 0.20)
+    )
     blush = _mix_one(random, (0.80, 0.25, 0.15), (0.85, 0.70, 0.25), (0.50, 0.58, 0.22))
     amount = np.clip(_noise(random, x.shape, radius * 1.6, 2) * 1.5 - random.uniform(0.3, 1.0), 0, 1)[..., None]
     color = base * (1 - amount) + blush * amount
@@ -197,9 +211,9 @@ def _fruit(random: Random, radius: float) -> _Thing:
     spot = random.uniform(-0.45, 0.45, 2)
     away, toward = np.hypot(x - spot[0], y - spot[1]), np.arctan2(y - spot[1], x - spot[0])
     star = (away < 0.10 + 0.10 * np.abs(np.cos(2.5 * toward)))[..., None]
-    color = np.where(star, np.float32([0.24, 0.27, 0.10]), color)
+    color = np.where(star, _floats([0.24, 0.27, 0.10]), color)
     height = np.sqrt(np.clip(1.02 - distance**2, 0, None)) * 0.9
-    return _Thing(distance < 1, np.float32(height), np.float32(color), 0.9)
+    return _Thing(distance < 1, _floats(height), _floats(color), 0.9)
 
 
 def _flower(random: Random, radius: float) -> _Thing:
@@ -209,7 +223,15 @@ def _flower(random: Random, radius: float) -> _Thing:
     petals = int(random.integers(5, 10))
     sharp = random.uniform(0.35, 0.9)
     gap = random.uniform(0.45, 0.75)
-    base = _mix_one(random, (0.93, 0.92, 0.88), (0.92, 0.75, 0.18), (0.86, 0.45, 0.62), (0.56, 0.40, 0.76), (0.84, 0.22, 0.20), (0.93, 0.52, 0.18))
+    base = _mix_one(
+        random,
+        (0.93, 0.92, 0.88),
+        (0.92, 0.75, 0.18),
+        (0.86, 0.45, 0.62),
+        (0.56, 0.40, 0.76),
+        (0.84, 0.22, 0.20),
+        (0.93, 0.52, 0.18),
+    )
     throat = base * random.uniform(0.55, 1.05) + random.uniform(-0.08, 0.08, 3)
     inside = np.zeros(x.shape, bool)
     height = np.zeros(x.shape, np.float32)
@@ -221,7 +243,11 @@ def _flower(random: Random, radius: float) -> _Thing:
         here = distance < edge
         along = np.clip(distance / np.maximum(edge, 1e-3), 0, 1)
         streaks = 0.90 + 0.10 * np.cos(angle * petals * 5) * along
-        tone = (throat + (base - throat) * along[..., None]) * (streaks * (0.86 + 0.14 * wave))[..., None] * (1 - 0.06 * ring)
+        tone = (
+            (throat + (base - throat) * along[..., None])
+            * (streaks * (0.86 + 0.14 * wave))[..., None]
+            * (1 - 0.06 * ring)
+        )
         color = np.where(here[..., None], tone, color)
         height = np.where(here, 0.22 * wave + 0.10 * along + 0.12 * ring, height)
         inside |= here
@@ -231,7 +257,7 @@ def _flower(random: Random, radius: float) -> _Thing:
     grain = 0.6 + 0.8 * _noise(random, x.shape, 5, 1)[..., None]
     color = np.where(disk[..., None], heart * grain, color)
     height = np.where(disk, 0.35 + 0.25 * np.sqrt(np.clip(1 - (distance / core) ** 2, 0, None)), height)
-    return _Thing(inside | disk, np.float32(height), np.float32(color), 0.08)
+    return _Thing(inside | disk, _floats(height), _floats(color), 0.08)
 
 
 def _stone(random: Random, radius: float) -> _Thing:
@@ -246,29 +272,35 @@ def _stone(random: Random, radius: float) -> _Thing:
     height = np.sqrt(np.clip(1.03 - distance**2, 0, None)) * 0.75
     for _ in range(int(random.integers(2, 5))):  # cut it with planes: the faces
         turn = random.uniform(0, 2 * np.pi)
-        height = np.minimum(height, random.uniform(0.45, 0.75) + random.uniform(0.2, 0.7) * (x * np.cos(turn) + y * np.sin(turn)))
+        height = np.minimum(
+            height, random.uniform(0.45, 0.75) + random.uniform(0.2, 0.7) * (x * np.cos(turn) + y * np.sin(turn))
+        )
     height = height + 0.10 * _noise(random, x.shape, radius / 2, 4)
-    base = _mix_one(random, (0.56, 0.56, 0.56), (0.44, 0.45, 0.48), (0.60, 0.54, 0.46), (0.68, 0.66, 0.60), (0.38, 0.37, 0.38))
+    base = _mix_one(
+        random, (0.56, 0.56, 0.56), (0.44, 0.45, 0.48), (0.60, 0.54, 0.46), (0.68, 0.66, 0.60), (0.38, 0.37, 0.38)
+    )
     speckle = _noise(random, x.shape, 4, 1)
     color = base * (0.78 + 0.2 * speckle + 0.3 * _noise(random, x.shape, radius, 4))[..., None]
     if random.random() < 0.4:
         line = x * random.uniform(-1, 1) + y + 0.15 * np.sin(4 * x) + random.uniform(-0.3, 0.3)
-        color = color + 0.18 * np.exp(-((line / 0.05) ** 2))[..., None]
+        color = _floats(color + 0.18 * np.exp(-((line / 0.05) ** 2))[..., None])
     if random.random() < 0.35:
         lichen = np.clip((_noise(random, x.shape, radius / 1.5, 3) - 0.55) * 8, 0, 1)[..., None] * 0.7
         color = color * (1 - lichen) + lichen * _mix(random, (0.45, 0.52, 0.26), (0.66, 0.62, 0.30), (0.60, 0.64, 0.56))
-    return _Thing(distance < 1, np.float32(height), np.float32(color), 0.12)
+    return _Thing(distance < 1, _floats(height), _floats(color), 0.12)
 
 
 _DRAW: dict[int, tuple[Callable[[Random, float], _Thing], float, float]] = {
     LEAF: (_leaf, 19, 40),  # with the smallest and the largest radius, in pixels of the finished picture
-    FRUIT: (_fruit, 11, 25),
-    FLOWER: (_flower, 14, 29),
-    STONE: (_stone, 15, 38),
+    FRUIT: (_fruit, 13, 27),
+    FLOWER: (_flower, 16, 30),
+    STONE: (_stone, 17, 38),
 }
 
 
-def _place(random: Random, canvas: Floats, target: Labels, index: int, scale: float, light: tuple[float, float]) -> None:
+def _place(
+    random: Random, canvas: Floats, target: Labels, index: int, scale: float, light: tuple[float, float]
+) -> None:
     """Draw one thing with its shadow somewhere, in place; it may hang over the border."""
     draw, low, high = _DRAW[index]
     radius = float(np.exp(random.uniform(np.log(low), np.log(high)))) * scale * _ZOOM
@@ -280,9 +312,10 @@ def _place(random: Random, canvas: Floats, target: Labels, index: int, scale: fl
 
     throw = radius * 0.16 * (0.5 if index == LEAF else 1.0)
     pad = int(throw * 2) + 6
-    shadow = np.pad(thing.inside.astype(np.float32), pad)
-    shadow = cv2.warpAffine(shadow, np.float32([[1, 0, -light[0] * throw], [0, 1, -light[1] * throw]]), shadow.shape[::-1])
-    shadow = cv2.GaussianBlur(shadow, (0, 0), throw * 0.45 + 1)
+    outline = np.pad(thing.inside.astype(np.float32), pad)
+    move = _floats([[1, 0, -light[0] * throw], [0, 1, -light[1] * throw]])
+    moved = cv2.warpAffine(outline, move, (outline.shape[1], outline.shape[0]))
+    shadow = cv2.GaussianBlur(moved, (0, 0), throw * 0.45 + 1)
     there, here = _overlap((height, width), (top - pad, left - pad), shadow.shape[0])
     canvas[there] *= 1 - 0.62 * shadow[here][..., None]
 
@@ -300,11 +333,11 @@ def _photograph(random: Random, scene: Floats) -> NDArray[np.uint8]:
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     center = random.uniform(-0.5, 0.5, 2)
     glow = 1.08 - random.uniform(0.05, 0.22) * ((x - center[0]) ** 2 + (y - center[1]) ** 2)
-    dapple = 1 - random.uniform(0, 0.35) * np.clip((_noise(random, (height, width), 70, 2) - 0.5) * 4, 0, 1)
+    dapple = 1 - random.uniform(0, 0.2) * np.clip((_noise(random, (height, width), 70, 2) - 0.5) * 4, 0, 1)
     cast = 1 + random.uniform(-0.09, 0.09) * np.array([1, 0.1, -1])
     exposed = np.clip(scene * (glow * dapple)[..., None] * cast * random.uniform(0.85, 1.2), 0, 1)
     image = exposed ** random.uniform(0.78, 0.98)
-    image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.35, 0.95))
+    image = cv2.GaussianBlur(image, (0, 0), random.uniform(0.35, 0.8))
     image = image + random.normal(0, random.uniform(0.008, 0.03), image.shape)
     return np.asarray(np.clip(np.rint(image * 255), 0, 255), np.uint8)
 
@@ -315,7 +348,7 @@ def _grid(random: Random, radius: float, reach: float) -> tuple[Floats, Floats]:
     turn = random.uniform(0, 2 * np.pi)
     y, x = np.mgrid[-half : half + 1, -half : half + 1].astype(np.float32) / np.float32(radius)
     cos, sin = np.float32(np.cos(turn)), np.float32(np.sin(turn))
-    return x * cos + y * sin, y * cos - x * sin
+    return _floats(x * cos + y * sin), _floats(y * cos - x * sin)
 
 
 def _noise(random: Random, size: tuple[int, ...], period: float, octaves: int) -> Floats:
@@ -326,7 +359,9 @@ def _noise(random: Random, size: tuple[int, ...], period: float, octaves: int) -
     for _ in range(octaves):
         rows, columns = int(height / max(period, 1)) + 3, int(width / max(period, 1)) + 3
         grid = random.random((rows, columns), np.float32)
-        big = cv2.resize(grid, (int(columns * max(period, 1)) + 1, int(rows * max(period, 1)) + 1), interpolation=cv2.INTER_CUBIC)
+        big = cv2.resize(
+            grid, (int(columns * max(period, 1)) + 1, int(rows * max(period, 1)) + 1), interpolation=cv2.INTER_CUBIC
+        )
         y, x = (int(random.integers(0, big.shape[axis] - size[axis] + 1)) for axis in (0, 1))
         total += weight * big[y : y + height, x : x + width]
         norm, weight, period = norm + weight, weight * 0.55, period / 2
@@ -335,7 +370,8 @@ def _noise(random: Random, size: tuple[int, ...], period: float, octaves: int) -
 
 def _slopes(height: Floats) -> tuple[Floats, Floats]:
     smooth = cv2.GaussianBlur(height, (0, 0), 1.0)
-    return cv2.Sobel(smooth, cv2.CV_32F, 1, 0, scale=1 / 8), cv2.Sobel(smooth, cv2.CV_32F, 0, 1, scale=1 / 8)
+    across, down = (cv2.Sobel(smooth, cv2.CV_32F, 1 - k, k, scale=1 / 8) for k in (0, 1))
+    return _floats(across), _floats(down)
 
 
 def _shading(height: Floats, light: tuple[float, float], depth: float) -> Floats:
@@ -353,17 +389,24 @@ def _highlight(height: Floats, light: tuple[float, float]) -> Floats:
     return np.exp(-miss / 0.05)
 
 
+def _floats(values: ArrayLike) -> Floats:
+    return np.asarray(values, np.float32)
+
+
 def _mix(random: Random, *colors: tuple[float, float, float]) -> Floats:
     """A random color between these."""
-    return np.float32(random.dirichlet([0.7] * len(colors)) @ np.array(colors))
+    return _floats(random.dirichlet([0.7] * len(colors)) @ np.array(colors))
 
 
 def _mix_one(random: Random, *colors: tuple[float, float, float]) -> Floats:
     """A random color near one of these."""
-    return np.float32(np.clip(np.array(colors[random.integers(len(colors))]) * random.uniform(0.85, 1.15) + random.uniform(-0.04, 0.04, 3), 0, 1))
+    near = np.array(colors[random.integers(len(colors))]) * random.uniform(0.85, 1.15) + random.uniform(-0.04, 0.04, 3)
+    return _floats(np.clip(near, 0, 1))
 
 
-def _overlap(size: tuple[int, int], corner: tuple[int, int], side: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+def _overlap(
+    size: tuple[int, int], corner: tuple[int, int], side: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
     """Where a square patch with this top left corner lies in the picture, and the same part of the patch."""
     starts = [max(c, 0) for c in corner]
     ends = [min(c + side, s) for c, s in zip(corner, size, strict=True)]
@@ -379,7 +422,10 @@ def _check(folder: Path, count: int, size: tuple[int, int]) -> None:
     if min(size) < 32:
         raise BadOption(f"the demo's pictures are at least 32 × 32 pixels, got {size[0]} × {size[1]}")
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise DataError(f"the demo is drawn into a new or empty folder, but {folder} holds something already; pass another one or empty it")
+        raise DataError(
+            f"the demo is drawn into a new or empty folder, but {folder} holds something already; "
+            "pass another one or empty it"
+        )
 
 
 def _place_beside(folder: Path) -> Path:

@@ -33,6 +33,7 @@ from pixelwise.models import build
 from pixelwise.report.page import write_report
 from pixelwise.segmenter import Segmenter
 from pixelwise.training.loop import Ended, StepLogged, Validated, train
+from pixelwise.version import VERSION
 
 DEFAULT_MINUTES = 10.0
 MODEL, PLAN, LOG, RESULT, STATE, PICTURES = (
@@ -217,7 +218,9 @@ def _run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
         if resume:
             return run
         if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise DataError(f"{run} already exists and is not empty; choose another --out, or --resume to go on with it")
+            raise DataError(
+                f"{run} already exists and is not empty; choose another --out, or --resume to go on with it"
+            )
         return run
     name = folder.resolve().name or "run"
     base = Path("runs")
@@ -490,7 +493,9 @@ def _train_and_report(
     with clock.part("evaluating"):
         split, evaluation, evaluated = _final_evaluation(best, parts, recipe.precision, tell, outcome)
         pictures = _pictures(best, evaluation, evaluated, parts.train, run)
-    _write_result(folder, run, understanding, plan, best, split, evaluation, pictures, outcome, step, speeds, machine, clock)
+    _write_result(
+        folder, run, understanding, plan, best, split, evaluation, pictures, outcome, step, speeds, machine, clock
+    )
     with clock.part("report"):
         report = write_report(run)
     return FitResult(best, evaluation.scores, split, run, outcome, report)
@@ -604,8 +609,6 @@ def _write_result(
     machine: Machine,
     clock: Clock,
 ) -> None:
-    from pixelwise import __version__
-
     labels = plan.labels
     scores = evaluation.scores.to_record()
     for record, color in zip(scores["per_class"], labels.palette, strict=True):
@@ -616,11 +619,12 @@ def _write_result(
         json.dumps(
             {
                 "name": folder.resolve().name,
-                "version": __version__,
+                "version": VERSION,
                 "outcome": outcome,
                 "outcome_text": _OUTCOMES.get(outcome, outcome),
                 "steps": step,
-                "scores": {"split": split, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)} | scores,
+                "scores": {"split": split, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)}
+                | scores,
                 "data": {
                     "classes": [
                         {

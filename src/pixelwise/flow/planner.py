@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +32,7 @@ from pixelwise.training.recipe import Precision, Recipe
 
 Progress = Callable[[str, int, int], None]
 
+TRIAL_STEPS = 6
 RESERVE = 6.0  # seconds for the report and the files, besides the measured evaluation
 VALIDATION_SHARE = 0.08  # of the training time
 MEMORY_SHARE = 0.25  # of the machine's memory for decoded pictures
@@ -59,7 +61,8 @@ class Statistics:
     def shares(self) -> NDArray[np.float64]:
         """(K,) share of each class among the counted pixels."""
         total = self.counts.sum(0)
-        return total / max(total.sum(), 1)
+        shares: NDArray[np.float64] = total / max(total.sum(), 1)
+        return shares
 
     @property
     def presence(self) -> NDArray[np.bool_]:
@@ -350,9 +353,7 @@ def _choose_network(
                 f"(a step takes: {', '.join(shown)})"
             )
             return base | options, reason, trial.seconds, per_picture
-    raise TrainingError(
-        f"{'; '.join(shown)}: run again with --set batch_size=1 or a smaller --set crop_size=[128,128]"
-    )
+    raise TrainingError(f"{'; '.join(shown)}: run again with --set batch_size=1 or a smaller --set crop_size=[128,128]")
 
 
 def _views_wanted(count: int, statistics: Statistics, recipe: Recipe) -> float:
@@ -374,7 +375,7 @@ def time_step(
     options: dict[str, Any],
     machine: Machine,
 ) -> Trial:
-    """The median time of a few training steps, after two that warm up."""
+    """The mean time of a few training steps, after two that warm up."""
     torch.set_num_threads(recipe.threads)
     batches = Batches(
         train,
@@ -392,16 +393,16 @@ def time_step(
     loss = loss_named(trial.loss, void=labels.void)
     times = []
     try:
-        for k in range(5):
-            batch = batches[k]
-            start = time.perf_counter()
-            train_step(network, normalization, optimizer, batch, trial, loss, k, labels.void)
-            times.append(time.perf_counter() - start)
+        with closing(batches.starting_at(0)) as stream:  # prepared beside the steps, as in training
+            for k in range(2 + TRIAL_STEPS):
+                start = time.perf_counter()
+                train_step(network, normalization, optimizer, next(stream), trial, loss, k, labels.void)
+                times.append(time.perf_counter() - start)
     except TrainingError as error:
         if "memory" in str(error):
             return Trial(options, None)
         raise
-    return Trial(options, float(np.median(times[2:])))
+    return Trial(options, float(np.mean(times[2:])))
 
 
 def _time_prediction(

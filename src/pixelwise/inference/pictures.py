@@ -46,7 +46,9 @@ def displayable(image: NDArray[Any]) -> NDArray[np.uint8]:
     return np.nan_to_num(stretched).clip(0, 255).astype(np.uint8)
 
 
-def overlay(image: NDArray[Any], labels: NDArray[Any], label_set: LabelSet, *, opacity: float = 0.5) -> NDArray[np.uint8]:
+def overlay(
+    image: NDArray[Any], labels: NDArray[Any], label_set: LabelSet, *, opacity: float = 0.5
+) -> NDArray[np.uint8]:
     """The picture with its classes in color, (H, W, 3) uint8: tinted areas with a full-color outline.
 
     A class called background (or the first, black one) is left untinted. Void is not tinted either.

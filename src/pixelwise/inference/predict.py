@@ -152,5 +152,3 @@ def _small(labels: Tensor) -> NDArray[Any]:
     if array.dtype == np.uint8:
         return array
     return array.astype(np.uint8 if int(array.max(initial=0)) < 255 else np.uint16)
-
-

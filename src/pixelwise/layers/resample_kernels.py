@@ -1,7 +1,8 @@
 """The fused pass of `Resampling.argmax` on a CPU, compiled by numba at first use and cached.
 
-Each thread takes bands of rows. For one class it blends two coarse rows, then walks the columns with a running
-maximum, so nothing larger than one output row of scores is ever held.
+Each thread takes bands of rows. For one class it stretches the few coarse rows that a band needs to the picture's
+width, then blends two of them for each row of the band with a running maximum. Both inner loops run over columns that
+lie side by side in memory, and what a band holds – its coarse rows, maxima and labels – stays in the cache.
 """
 
 from typing import Any
@@ -9,6 +10,8 @@ from typing import Any
 import numba
 import numpy as np
 from numpy.typing import NDArray
+
+BAND = 32  # rows; the maxima of a band 2048 wide are 256 KiB
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)  # type: ignore[misc, unused-ignore]
@@ -23,28 +26,35 @@ def argmax(
     """Write the argmax over K of the resampled scores (K, h, w) into labels (H, W)."""
     num_classes, coarse_height, coarse_width = scores.shape
     height, width = labels.shape
-    bands = (height + 31) // 32
-    for band in numba.prange(bands):
-        best = np.empty(width, np.float32)
-        blended = np.empty(coarse_width + 1, np.float32)
-        for y in range(band * 32, min(height, band * 32 + 32)):
-            top = row_first[y]
-            bottom = min(top + 1, coarse_height - 1)
-            upper = row_weights[y, 0]
-            lower = row_weights[y, 1]
-            for k in range(num_classes):
-                for x in range(coarse_width):
-                    blended[x] = upper * scores[k, top, x] + lower * scores[k, bottom, x]
-                blended[coarse_width] = blended[coarse_width - 1]
+    column_second = np.minimum(column_first + 1, coarse_width - 1)
+    left_weight = column_weights[:, 0].copy()
+    right_weight = column_weights[:, 1].copy()
+    for band in numba.prange((height + BAND - 1) // BAND):
+        top, bottom = band * BAND, min(height, band * BAND + BAND)
+        lowest, highest = coarse_height, 0
+        for y in range(top, bottom):
+            lowest = min(lowest, row_first[y])
+            highest = max(highest, min(row_first[y] + 1, coarse_height - 1))
+        stretched = np.empty((highest - lowest + 1, width), np.float32)
+        best = np.empty((bottom - top, width), np.float32)
+        for k in range(num_classes):
+            for r in range(lowest, highest + 1):
+                for x in range(width):
+                    stretched[r - lowest, x] = (
+                        left_weight[x] * scores[k, r, column_first[x]] + right_weight[x] * scores[k, r, column_second[x]]
+                    )
+            for y in range(top, bottom):
+                upper = stretched[row_first[y] - lowest]
+                lower = stretched[min(row_first[y] + 1, coarse_height - 1) - lowest]
+                a, b = row_weights[y, 0], row_weights[y, 1]
+                row_best, row_labels = best[y - top], labels[y]
                 if k == 0:
                     for x in range(width):
-                        left = column_first[x]
-                        best[x] = column_weights[x, 0] * blended[left] + column_weights[x, 1] * blended[left + 1]
-                        labels[y, x] = 0
+                        row_best[x] = a * upper[x] + b * lower[x]
+                        row_labels[x] = 0
                 else:
                     for x in range(width):
-                        left = column_first[x]
-                        value = column_weights[x, 0] * blended[left] + column_weights[x, 1] * blended[left + 1]
-                        if value > best[x]:
-                            best[x] = value
-                            labels[y, x] = k
+                        value = a * upper[x] + b * lower[x]
+                        larger = value > row_best[x]
+                        row_best[x] = value if larger else row_best[x]
+                        row_labels[x] = k if larger else row_labels[x]

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 
 import jinja2
 import yaml
@@ -30,6 +30,10 @@ LONGEST_SIDE = 1100  # pixels of an inlined picture: more than a page shows
 MOST_CELLS = 48  # classes up to which the confusion matrix is a table; above it is a picture
 MOST_LISTED = 12  # notes, faults and sizes shown before "and n more"
 
+PLAN_ORDER = (
+    *("model", "model_options", "start", "budget", "validation", "steps"),
+    *("crop_size", "batch_size", "optimizer", "rate", "loss", "class_weights"),
+)
 OUTCOMES = {
     "finished": "Finished",
     "plateau": "Stopped early: no more progress",
@@ -37,12 +41,20 @@ OUTCOMES = {
     "interrupted": "Interrupted",
 }
 
-_Share = Annotated[float | None, BeforeValidator(lambda v: None if isinstance(v, float) and not math.isfinite(v) else v)]
+
+def _none_if_not_finite(value: object) -> object:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+_Share = Annotated[float | None, BeforeValidator(_none_if_not_finite)]
 _Byte = Annotated[int, Field(ge=0, le=255)]
 
 
 class _Record(BaseModel):
     model_config = ConfigDict(extra="ignore", protected_namespaces=(), frozen=True)
+
+
+_AnyRecord = TypeVar("_AnyRecord", bound=_Record)
 
 
 class ClassScore(_Record):
@@ -175,7 +187,8 @@ def write_report(run: Path) -> Path:
     """
     run = Path(run)
     if not run.is_dir():
-        raise DataError(f"a run folder is expected, but {run} is {'a file' if run.exists() else 'not there'}; pass the folder that fit wrote")
+        found = "a file" if run.exists() else "not there"
+        raise DataError(f"a run folder is expected, but {run} is {found}; pass the folder that fit wrote")
     if not any((run / name).is_file() for name in ("plan.yaml", "log.jsonl", "result.json")):
         raise DataError(f"{run} holds none of plan.yaml, log.jsonl and result.json; pass the folder that fit wrote")
     page = _render(run, _read_plan(run / "plan.yaml"), _read_log(run / "log.jsonl"), _read_result(run / "result.json"))
@@ -186,7 +199,8 @@ def write_report(run: Path) -> Path:
         beside.replace(path)
     except OSError as error:
         beside.unlink(missing_ok=True)
-        raise DataError(f"cannot write {path}: {error.strerror or error}; make room or allow writing there, then run the report again") from error
+        reason = error.strerror or error
+        raise DataError(f"cannot write {path}: {reason}; make room or allow writing there, then try again") from error
     return path
 
 
@@ -198,7 +212,9 @@ def _read_plan(path: Path) -> Plan | None:
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f" at line {mark.line + 1}" if mark else ""
-        raise DataError(f"{path} is expected to be YAML, but it cannot be read{place}; restore the file or fit again") from error
+        raise DataError(
+            f"{path} is expected to be YAML, but it cannot be read{place}; restore the file or fit again"
+        ) from error
     plan = _validated(Plan, content, path)
     if plan.format > FORMAT:
         raise DataError(f"{path} has format {plan.format}, this pixelwise reads up to {FORMAT}; update pixelwise")
@@ -211,15 +227,18 @@ def _read_result(path: Path) -> Result | None:
     try:
         content = json.loads(_text(path))
     except json.JSONDecodeError as error:
-        raise DataError(f"{path} is expected to be JSON, but it cannot be read at line {error.lineno}; restore the file or fit again") from error
+        raise DataError(
+            f"{path} is expected to be JSON, but it cannot be read at line {error.lineno}; restore it or fit again"
+        ) from error
     result = _validated(Result, content, path)
     if result.scores is not None:
         wide = len(result.scores.per_class)
         matrix = result.scores.confusion
         if matrix and (len(matrix) != wide or any(len(row) != wide for row in matrix)):
+            lengths = ", ".join(sorted({str(len(row)) for row in matrix}))
             raise DataError(
-                f"{path} has {wide} classes, so a {wide} × {wide} confusion matrix is expected, but it has {len(matrix)} rows"
-                f" of {', '.join(sorted({str(len(row)) for row in matrix}))}; evaluate the model again"
+                f"{path} has {wide} classes, so a {wide} × {wide} confusion matrix is expected, "
+                f"but it has {len(matrix)} rows of {lengths}; evaluate the model again"
             )
     return result
 
@@ -256,12 +275,14 @@ def _text(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise DataError(f"{path} is expected to be text in UTF-8, but byte {error.start} is not; restore the file or fit again") from error
+        raise DataError(
+            f"{path} is expected to be text in UTF-8, but byte {error.start} is not; restore the file or fit again"
+        ) from error
     except OSError as error:
         raise DataError(f"cannot read {path}: {error.strerror or error}; allow reading it") from error
 
 
-def _validated[Record: BaseModel](kind: type[Record], content: object, path: Path) -> Record:
+def _validated(kind: type[_AnyRecord], content: object, path: Path) -> _AnyRecord:
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -269,13 +290,18 @@ def _validated[Record: BaseModel](kind: type[Record], content: object, path: Pat
         place = ".".join(str(part) for part in first["loc"]) or "the whole file"
         found = repr(first["input"])
         found = found if len(found) < 60 else f"{found[:57]}…"
-        raise DataError(f"{path}, {place}: {first['msg'][0].lower()}{first['msg'][1:]}, got {found}; restore the file or fit again") from error
+        message = f"{first['msg'][0].lower()}{first['msg'][1:]}"
+        raise DataError(f"{path}, {place}: {message}, got {found}; restore the file or fit again") from error
 
 
 def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> str:
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters.update(percent=percent, count=count, short=short_count, seconds=duration, value=plan_value, figure=figure, plain=plain, pythonic=repr)
-    template = environment.from_string((resources.files("pixelwise.report") / "template.html").read_text(encoding="utf-8"))
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(percent=percent, count=count, short=short_count, seconds=duration)
+    environment.filters.update(figure=figure, plain=plain, pythonic=repr)
+    source = resources.files("pixelwise.report") / "template.html"
+    template = environment.from_string(source.read_text(encoding="utf-8"))
     result = result or Result()
     scores = result.scores
     best = _best_validation(log)
@@ -292,7 +318,7 @@ def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> st
         mean_iou=scores.mean_iou if scores and scores.mean_iou is not None else (best[1] if best else None),
         extremes=_extremes(scores),
         data=result.data,
-        data_pictures=[(p.name, uri) for p in result.pictures if p.kind == "data" and (uri := picture_uri(run, p.file))],
+        data_pictures=[(p.name, uri) for p in result.pictures if p.kind == "data" if (uri := picture_uri(run, p.file))],
         comparisons=[_comparison(run, p) for p in result.pictures if p.kind in ("best", "worst")],
         plan=plan,
         plan_rows=_plan_rows(plan),
@@ -320,7 +346,11 @@ def _best_validation(log: Log) -> tuple[int, float] | None:
 def _outcome_text(log: Log) -> str:
     done = max([0, *log.steps, *log.validations])
     if log.end is None:
-        return f"The run stopped without saying why, after step {count(done)}." if done else "The run has not come to its first step."
+        return (
+            f"The run stopped without saying why, after step {count(done)}."
+            if done
+            else "The run has not come to its first step."
+        )
     return f"The run ended at step {count(done)}."
 
 
@@ -335,7 +365,8 @@ def _extremes(scores: Scores | None) -> tuple[ClassScore, ClassScore] | None:
 def _comparison(run: Path, picture: Picture) -> dict[str, Any]:
     titles = {"image": "Picture", "target": "Your mask", "prediction": "Prediction", "errors": "Where they differ"}
     panels = [(key, title, picture_uri(run, getattr(picture, key))) for key, title in titles.items()]
-    return {"kind": picture.kind, "name": picture.name, "mean_iou": picture.mean_iou, "panels": [p for p in panels if p[2]]}
+    shown = [panel for panel in panels if panel[2]]
+    return {"kind": picture.kind, "name": picture.name, "mean_iou": picture.mean_iou, "panels": shown}
 
 
 def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
@@ -346,7 +377,8 @@ def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
     known["budget"] = "none" if plan.budget_minutes is None else f"{plan.budget_minutes:g} minutes"
     if plan.split:
         known["validation"] = ", ".join(f"{count(len(names))} {split}" for split, names in plan.split.items() if names)
-    chosen = [(plain(key), plan_value(known.get(key), key), reason) for key, reason in plan.reasons.items()]
+    keys = sorted(plan.reasons, key=lambda key: PLAN_ORDER.index(key) if key in PLAN_ORDER else len(PLAN_ORDER))
+    chosen = [(plain(key), plan_value(known.get(key), key), plan.reasons[key]) for key in keys]
     rest = [(plain(key), plan_value(value, key), "") for key, value in plan.recipe.items() if key not in plan.reasons]
     return {"chosen": chosen, "rest": rest}
 
@@ -373,12 +405,22 @@ def _plots(log: Log, plan: Plan | None, best: tuple[int, float] | None) -> list[
         (
             "Training loss",
             "Lower is better. Faint: each measurement; strong: their running mean.",
-            line_plot("Training loss", log.curve("steps", "loss"), color="var(--warm)", values=figure, smooth=True, floor=0.0, **shared),
+            line_plot(
+                "Training loss",
+                log.curve("steps", "loss"),
+                color="var(--warm)",
+                values=figure,
+                smooth=True,
+                floor=0.0,
+                **shared,
+            ),
         ),
         (
             "Learning rate",
             "How far each step may move the weights.",
-            line_plot("Learning rate", log.curve("steps", "rate"), color="var(--cool)", values=figure, floor=0.0, **shared),
+            line_plot(
+                "Learning rate", log.curve("steps", "rate"), color="var(--cool)", values=figure, floor=0.0, **shared
+            ),
         ),
     ]
     return [(title, text, svg) for title, text, svg in curves if svg is not None]
@@ -388,22 +430,19 @@ def _matrix(scores: Scores | None) -> dict[str, Any] | None:
     """The confusion matrix by rows, each divided by its sum, and its largest confusions."""
     if scores is None or not scores.confusion:
         return None
-    names = [entry.name for entry in scores.per_class]
+    wide = len(scores.per_class)
     shares = [[value / max(sum(row), 1) for value in row] for row in scores.confusion]
+    beside = [(v, i, j) for i, row in enumerate(scores.confusion) for j, v in enumerate(row) if i != j and v]
     mistakes = [
-        {"truth": scores.per_class[i], "prediction": scores.per_class[j], "share": shares[i][j], "pixels": value}
-        for i, row in enumerate(scores.confusion)
-        for j, value in enumerate(row)
-        if i != j and value
+        {"truth": scores.per_class[i], "prediction": scores.per_class[j], "share": shares[i][j], "pixels": pixels}
+        for pixels, i, j in sorted(beside, reverse=True)[:5]
     ]
-    mistakes.sort(key=lambda m: -m["share"])
-    by_pixels = sorted(mistakes, key=lambda m: -m["pixels"])
     return {
         "classes": scores.per_class,
         "rows": [list(zip(s, row, strict=True)) for s, row in zip(shares, scores.confusion, strict=True)],
-        "size": "small" if len(names) <= 8 else "large",
-        "picture": _matrix_picture(shares) if len(names) > MOST_CELLS else None,
-        "mistakes": by_pixels[:5],
+        "size": "small" if wide <= 8 else "large",
+        "picture": _matrix_picture(shares) if wide > MOST_CELLS else None,
+        "mistakes": mistakes,
     }
 
 
@@ -422,7 +461,8 @@ def _matrix_picture(shares: list[list[float]]) -> str:
 
 def _phases(speed: Speed | None) -> list[tuple[str, float, float]]:
     """(phase, seconds, share of the whole), in the order they were done."""
-    known = [(name, value) for name, value in (speed.seconds if speed else {}).items() if value is not None and value >= 0]
+    seconds = speed.seconds if speed else {}
+    known = [(name, value) for name, value in seconds.items() if value is not None and value >= 0]
     total = sum(value for _, value in known)
     return [(name, value, value / total) for name, value in known] if total > 0 else []
 
@@ -494,17 +534,17 @@ def _number(value: object) -> float | None:
 def percent(value: float | None, digits: int = 1) -> str:
     """A share 0–1 for people; small ones keep a digit that says something.
 
-    >>> percent(0.8431), percent(0.0004), percent(0.0), percent(None)
-    ('84.3 %', '0.04 %', '0 %', '–')
+    >>> [percent(share).replace(chr(0x202F), " ") for share in (0.8431, 0.0004, 0.0, None)]
+    ['84.3 %', '0.04 %', '0 %', '–']
     """
     if value is None or not math.isfinite(value):
         return "–"
     hundredth = value * 100
     if hundredth == 0:
-        return "0 %"
+        return "0\u202f%"
     if 0 < hundredth < 0.1:
-        return f"{hundredth:.1g} %" if hundredth >= 0.001 else "< 0.001 %"
-    return f"{hundredth:.{digits}f} %"
+        return f"{hundredth:.1g}\u202f%" if hundredth >= 0.001 else "<\u202f0.001\u202f%"
+    return f"{hundredth:.{digits}f}\u202f%"
 
 
 def count(value: float | None) -> str:
@@ -533,7 +573,7 @@ def duration(seconds: float | None) -> str:
     """A duration for people.
 
     >>> duration(0.42), duration(75), duration(3700)
-    ('0.4 s', '1 min 15 s', '1 h 2 min')
+    ('0.4 s', '1 min 15 s', '1 h 1 min')
     """
     if seconds is None:
         return "–"

@@ -33,11 +33,13 @@ def line_plot(
     """A curve over steps as `<svg>`, or None without a finite point.
 
     Args:
+        title: what is drawn, for those who hear the page.
         points: (step, value) in the order of the steps; values that are not finite leave a gap.
         color: a CSS color of the line, such as `var(--accent)`.
         values: writes a value for the axis and the tooltips.
         end_step: the right end of the axis; the last point's step if left out.
         smooth: draw the values faintly and their running mean over them.
+        dots: mark each value, if they are few.
         marked: the point that the page speaks of (the best one), drawn large with its value.
         resumed: steps where training was taken up again, as dashed lines.
         floor: the axis reaches down to at least this.
@@ -78,12 +80,13 @@ def line_plot(
     for tick in ticks:
         y = up(tick)
         parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
-        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{escape(values(tick))}</text>')
+        text = escape(values(tick))
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{text}</text>')
     for tick in nice_ticks(0, last, 4):
         if tick <= last:
-            anchor = "end" if across(tick) > WIDTH - RIGHT - 12 else "middle"
+            x, anchor = across(tick), "end" if across(tick) > WIDTH - RIGHT - 12 else "middle"
             parts.append(
-                f'<text class="tick" x="{across(tick):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{whole(tick)}</text>'
+                f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="{anchor}">{whole(tick)}</text>'
             )
     for step in resumed:
         if 0 < step < last:
@@ -122,7 +125,7 @@ def nice_ticks(low: float, high: float, about: int) -> list[float]:
     """Round numbers that enclose low…high, about so many: steps of 1, 2, 2.5 or 5 times a power of ten.
 
     >>> nice_ticks(0.12, 0.91, 4)
-    [0.0, 0.25, 0.5, 0.75, 1.0]
+    [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
     """
     if high <= low:
         low, high = low - (abs(low) or 1) * 0.1, high + (abs(high) or 1) * 0.1

@@ -1,0 +1,1 @@
+"""Recipes, losses, optimizers, the loop and its state."""

@@ -37,7 +37,9 @@ def soft_dice(logits: Tensor, target: Tensor, *, void: int) -> Tensor:
     counted = (target != void).unsqueeze(1)
     probabilities = logits.softmax(1) * counted
     classes = logits.shape[1]
-    truth = torch.zeros_like(probabilities).scatter_(1, torch.where(target == void, 0, target).unsqueeze(1), 1.0) * counted
+    truth = (
+        torch.zeros_like(probabilities).scatter_(1, torch.where(target == void, 0, target).unsqueeze(1), 1.0) * counted
+    )
     overlap = (probabilities * truth).sum((0, 2, 3))
     mass = truth.sum((0, 2, 3))
     present = mass > 0

@@ -27,4 +27,4 @@ def rate_at(recipe: Recipe, step: int) -> float:
     done = min((step - recipe.warmup) / max(recipe.steps - recipe.warmup, 1), 1.0)
     if recipe.schedule == "cosine":
         return recipe.rate * (1 + math.cos(math.pi * done)) / 2
-    return recipe.rate * (1 - done) ** 0.9  # spec, networks-2015-2017 §0.4
+    return recipe.rate * float((1 - done) ** 0.9)  # spec, networks-2015-2017 §0.4

@@ -1,0 +1,3 @@
+"""The version of pixelwise, in the one place that everything reads it from."""
+
+VERSION = "0.1.0"

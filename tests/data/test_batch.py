@@ -1,0 +1,86 @@
+"""The k-th batch is a function of (data, plan, seed, k)."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from pixelwise.data.augment import Augmentation
+from pixelwise.data.batch import Batches, MemoryDataset
+from pixelwise.data.sample import Sample
+from pixelwise.errors import DataError
+from pixelwise.labels import LabelSet
+
+
+class Numbered:
+    """Picture i is filled with i; class 2 is one pixel of picture 3 alone."""
+
+    def __init__(self, count=7):
+        self.labels = {"labels": LabelSet(("a", "b", "c"))}
+        self.count = count
+        self.decoded = 0
+
+    def __len__(self):
+        return self.count
+
+    def __getitem__(self, index):
+        self.decoded += 1
+        target = np.full((50, 60), index % 2, np.uint8)
+        if index == 3:
+            target[44, 55] = 2
+        return Sample(np.full((50, 60, 3), index, np.uint8), {"labels": target}, f"p{index}")
+
+    def describe(self):
+        return ""
+
+
+def batches(data, seed=0, **options):
+    return Batches(
+        data, crop_size=(16, 16), batch_size=3, augmentation=Augmentation(), fill=(0.0,) * 3, seed=seed, **options
+    )
+
+
+def test_any_order_of_asking_gives_the_same_batches():
+    forward = [batches(Numbered())[k] for k in range(6)]
+    shuffled = batches(Numbered())
+    for k in (4, 0, 5, 1, 3, 2):
+        assert (shuffled[k].images == forward[k].images).all()
+        assert (shuffled[k].targets == forward[k].targets).all()
+        assert shuffled[k].names == forward[k].names
+    streamed = list(itertools.islice(batches(Numbered()).starting_at(2), 3))
+    assert [b.names for b in streamed] == [b.names for b in forward[2:5]]
+
+
+def test_a_pass_shows_every_picture_once():
+    names = [name for k in range(7) for name in batches(Numbered())[k].names]
+    for turn in range(3):
+        assert sorted(names[turn * 7 : turn * 7 + 7]) == [f"p{i}" for i in range(7)]
+    assert names[:7] != names[7:14]
+    assert batches(Numbered(), seed=1)[0].names != batches(Numbered())[0].names or batches(Numbered(), seed=1)[1].names
+
+
+def test_class_crops_find_the_rare_class():
+    presence = np.array([[i % 2 == 0, i % 2 == 1, i == 3] for i in range(7)])
+    plain = batches(Numbered())
+    aware = batches(Numbered(), class_crops=1.0, class_shares=[0, 0, 1], presence=presence)
+    assert all((aware[k].targets == 2).any(axis=(1, 2)).all() for k in range(5))
+    assert sum((plain[k].targets == 2).any() for k in range(5)) < 3
+
+
+def test_pictures_stay_in_memory_up_to_the_limit_and_subsets_share_them():
+    data = Numbered()
+    one = 50 * 60 * 4
+    memory = MemoryDataset(data, limit_bytes=4 * one)
+    for _ in range(2):
+        for i in range(7):
+            assert memory[i].name == f"p{i}"
+    assert data.decoded == 7 + 3
+    part = memory.subset([2, 0, 6])
+    assert [part[i].name for i in range(3)] == ["p2", "p0", "p6"]
+    assert data.decoded == 7 + 3 + 1
+    assert len(part) == 3
+
+
+def test_no_pictures_are_refused():
+    with pytest.raises(DataError, match="at least one picture with a mask, got none"):
+        batches(Numbered(0))

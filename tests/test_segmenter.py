@@ -1,0 +1,113 @@
+"""One file that carries everything."""
+
+import json
+import struct
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import save_file
+
+import pixelwise
+from pixelwise.errors import CheckpointError, DataError, LabelError, ShapeError
+from pixelwise.labels import LabelSet
+from pixelwise.layers.normalization import Normalization
+from pixelwise.models import build
+from pixelwise.segmenter import Segmenter
+
+OPTIONS = {"num_classes": 3, "width": 0.0625, "depth": 3}
+
+
+@pytest.fixture
+def segmenter():
+    torch.manual_seed(0)
+    return Segmenter(
+        build("unet", **OPTIONS).eval(),
+        Normalization((100.0, 110.0, 120.0), (50.0, 51.0, 52.0)),
+        LabelSet(("soil", "leaf", "früit"), ((0, 0, 0), (0, 255, 0), (255, 0, 0)), {0: 0, 128: 1, 255: 2}),
+        {"builder": "unet", "options": OPTIONS},
+        recipe={"steps": 3},
+        scores={"mean_iou": 0.5},
+    )
+
+
+@pytest.fixture
+def photo(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 255, (37, 50, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png", pixels
+
+
+def test_a_loaded_file_predicts_the_same(segmenter, photo, tmp_path):
+    segmenter.save(tmp_path / "model.safetensors")
+    again = pixelwise.load(tmp_path / "model.safetensors")
+    assert again.labels == segmenter.labels
+    assert again.normalization == segmenter.normalization
+    assert (again.recipe, again.scores, again.precision) == ({"steps": 3}, {"mean_iou": 0.5}, "fp32")
+    path, pixels = photo
+    a, b = segmenter.predict(pixels), again.predict(path)
+    assert (a.labels == b.labels).all()
+    np.testing.assert_allclose(a.confidence, b.confidence, atol=1e-5)
+    assert b.name == "photo"
+    assert sum(b.areas().values()) == 37 * 50
+    assert b.heads["labels"] is b.labels
+    assert b.overlay().size == (50, 37)
+
+
+def test_saving_twice_gives_the_same_bytes(segmenter, tmp_path):
+    a = segmenter.save(tmp_path / "a.safetensors").read_bytes()
+    assert a == segmenter.save(tmp_path / "b.safetensors").read_bytes()
+    assert a == pixelwise.load(tmp_path / "a.safetensors").save(tmp_path / "c.safetensors").read_bytes()
+
+
+def test_the_header_is_json_that_anyone_can_read(segmenter, tmp_path):
+    raw = segmenter.save(tmp_path / "m.safetensors").read_bytes()
+    (length,) = struct.unpack("<Q", raw[:8])
+    record = json.loads(json.loads(raw[8 : 8 + length])["__metadata__"]["pixelwise"])
+    assert record["labels"]["names"] == ["soil", "leaf", "früit"]
+    assert record["architecture"]["builder"] == "unet"
+    assert record["format"] == 1
+    assert set(record["versions"]) == {"pixelwise", "torch", "numpy"}
+
+
+def test_files_that_are_not_ours_are_refused(segmenter, tmp_path):
+    with pytest.raises(CheckpointError, match="no model file at .*missing"):
+        pixelwise.load(tmp_path / "missing.safetensors")
+    good = segmenter.save(tmp_path / "m.safetensors").read_bytes()
+    (tmp_path / "short.safetensors").write_bytes(good[:-100])
+    with pytest.raises(CheckpointError, match="short.safetensors is no readable .safetensors file"):
+        pixelwise.load(tmp_path / "short.safetensors")
+    (tmp_path / "text.safetensors").write_text("hello")
+    with pytest.raises(CheckpointError, match="is no readable"):
+        pixelwise.load(tmp_path / "text.safetensors")
+    save_file({"a": torch.zeros(1)}, tmp_path / "other.safetensors")
+    with pytest.raises(CheckpointError, match="holds weights but no pixelwise record"):
+        pixelwise.load(tmp_path / "other.safetensors")
+
+
+def test_a_newer_format_and_missing_weights_are_named(segmenter, tmp_path, monkeypatch):
+    monkeypatch.setattr("pixelwise.segmenter.FORMAT", 2)
+    segmenter.save(tmp_path / "new.safetensors")
+    monkeypatch.setattr("pixelwise.segmenter.FORMAT", 1)
+    with pytest.raises(CheckpointError, match="has format 2, this pixelwise reads up to 1; upgrade"):
+        pixelwise.load(tmp_path / "new.safetensors")
+    segmenter.architecture = {"builder": "unet", "options": OPTIONS | {"depth": 4}}
+    segmenter.save(tmp_path / "odd.safetensors")
+    with pytest.raises(CheckpointError, match="does not fit its own architecture, first at "):
+        pixelwise.load(tmp_path / "odd.safetensors")
+
+
+def test_pictures_that_do_not_fit_are_refused(segmenter, tmp_path):
+    with pytest.raises(ShapeError, match=r"an image is \(H, W, C\) or \(H, W\), got \(1, 2, 3, 4\)"):
+        segmenter.predict(np.zeros((1, 2, 3, 4), np.uint8))
+    with pytest.raises(DataError, match="nothing.png"):
+        segmenter.predict(tmp_path / "nothing.png")
+
+
+def test_evaluating_on_other_classes_is_refused(segmenter):
+    class Other:
+        labels = {"labels": LabelSet(("soil", "leaf"))}  # noqa: RUF012
+
+    with pytest.raises(LabelError, match="the model has the classes soil, leaf, früit, the data soil, leaf"):
+        pixelwise.evaluate(segmenter, Other())

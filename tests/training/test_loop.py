@@ -1,0 +1,200 @@
+"""The loop: exact resume, and a clear outcome for everything that can go wrong."""
+
+import errno
+import logging
+
+import numpy as np
+import pytest
+import torch
+
+from pixelwise.data.augment import Augmentation
+from pixelwise.data.batch import Batches
+from pixelwise.errors import CheckpointError, TrainingError
+from pixelwise.inference.evaluate import evaluate_network
+from pixelwise.layers.normalization import Normalization
+from pixelwise.models import build
+from pixelwise.training import state as state_module
+from pixelwise.training.loop import Ended, StepLogged, Validated, train
+from pixelwise.training.recipe import Recipe
+from pixelwise.training.state import load_state, save_state
+
+NORMALIZATION = Normalization((80.0, 80.0, 80.0), (60.0, 60.0, 60.0))
+
+
+def recipe(**changes):
+    record = {
+        "model": "unet",
+        "model_options": {"num_classes": 2, "width": 0.0625, "depth": 3},
+        "crop_size": [32, 32],
+        "batch_size": 2,
+        "steps": 8,
+        "rate": 0.01,
+        "average": 0.9,
+        "validate_every": 3,
+        "log_every": 1,
+        "threads": 1,
+        "loss": "cross_entropy_dice",
+        "augmentation": {"scale": [0.8, 1.2], "rotation": 10, "brightness": 0.1},
+    }
+    return Recipe.from_record(record | changes)
+
+
+def run(folder, data, plan, *, resume=False, stop_at=None, network=None):
+    """All events of a run, and the network."""
+    torch.manual_seed(0)
+    network = network or build(plan.model, **plan.model_options)
+    batches = Batches(
+        data,
+        crop_size=plan.crop_size,
+        batch_size=plan.batch_size,
+        augmentation=plan.augmentation,
+        fill=NORMALIZATION.fill,
+        seed=plan.seed,
+        class_crops=0.5,
+        class_shares=[0.5, 0.5],
+        presence=np.ones((len(data), 2), bool),
+    )
+    logged = 0
+
+    def should_stop(seconds):
+        nonlocal logged
+        logged += 1
+        return "interrupted" if stop_at is not None and logged >= stop_at else None
+
+    events = list(
+        train(
+            network,
+            NORMALIZATION,
+            batches,
+            plan,
+            validate=lambda n: evaluate_network(n, NORMALIZATION, data).scores,
+            state_file=folder / "state.pt",
+            resume=resume,
+            should_stop=should_stop,
+        )
+    )
+    return events, network
+
+
+def same(a, b):
+    return all(torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True))
+
+
+def test_events_come_in_order(tmp_path, arrays):
+    events, _ = run(tmp_path, arrays(), recipe())
+    assert [e.step for e in events if isinstance(e, StepLogged)] == list(range(1, 9))
+    assert [e.step for e in events if isinstance(e, Validated)] == [3, 6, 8]
+    assert isinstance(events[-1], Ended)
+    assert events[-1].reason == "finished"
+
+
+@pytest.mark.parametrize("stop_at", [1, 3, 4, 7])
+def test_a_stopped_and_resumed_run_ends_with_the_same_bits(tmp_path, arrays, stop_at):
+    data, plan = arrays(), recipe()
+    whole, expected = run(tmp_path / "whole", data, plan)
+    first, _ = run(tmp_path / "parts", data, plan, stop_at=stop_at)
+    assert first[-1].reason == "interrupted"
+    second, network = run(tmp_path / "parts", data, plan, resume=True)
+    assert same(network, expected)
+    a = [e for e in whole if isinstance(e, Validated)][-1]
+    b = [e for e in second if isinstance(e, Validated)][-1]
+    assert same(a.network, b.network)
+    assert (a.scores.mean_iou, a.best) == (b.scores.mean_iou, b.best)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(tmp_path, arrays):
+    first = run(tmp_path / "a", arrays(), recipe())[1]
+    again = run(tmp_path / "b", arrays(), recipe())[1]
+    other = run(tmp_path / "c", arrays(), recipe(seed=1))[1]
+    assert same(first, again)
+    assert not same(first, other)
+
+
+def test_it_learns(tmp_path, arrays):
+    events, _ = run(tmp_path, arrays(), recipe(steps=60, validate_every=20, log_every=10))
+    assert [e for e in events if isinstance(e, Validated)][-1].scores.mean_iou > 0.8
+
+
+def test_a_plateau_ends_the_run_and_resume_does_not_go_on(tmp_path, arrays):
+    plan = recipe(steps=1000, validate_every=1, patience=3, rate=1e-12, average=0)
+    events, _ = run(tmp_path, arrays(), plan)
+    assert events[-1].reason == "plateau"
+    assert events[-1].step < 60
+    again, _ = run(tmp_path, arrays(), plan, resume=True)
+    assert len(again) == 1
+    assert again[0].reason == "plateau"
+
+
+def test_not_a_number_names_step_and_pictures_and_keeps_the_state(tmp_path, arrays):
+    data = arrays()
+    plan = recipe(rate=1e-3)
+    network = build(plan.model, **plan.model_options)
+    run(tmp_path, data, recipe(steps=3, rate=1e-3))
+    before = (tmp_path / "state.pt").read_bytes()
+    with torch.no_grad():
+        network.score.bias.fill_(float("nan"))
+    with pytest.raises(TrainingError, match=r"the loss is not a finite number at step 0 .* pictures picture-\d, pict"):
+        run(tmp_path, data, plan, network=network)
+    assert (tmp_path / "state.pt").read_bytes() == before
+
+
+def test_an_all_void_batch_is_no_update(tmp_path, arrays):
+    torch.manual_seed(0)
+    plan = recipe(steps=2, average=0)
+    before = build(plan.model, **plan.model_options)
+    events, network = run(tmp_path, arrays(void_rows=40), plan)
+    assert same(network, before)
+    assert all(e.loss == 0 for e in events if isinstance(e, StepLogged))
+
+
+def test_a_batch_of_one_on_the_smallest_map_trains(tmp_path, arrays, caplog):
+    plan = recipe(batch_size=1, crop_size=[4, 4], steps=2)
+    with caplog.at_level(logging.WARNING):
+        events, _ = run(tmp_path, arrays(), plan)
+    assert events[-1].reason == "finished"
+    assert "running statistics" in caplog.text
+
+
+def test_no_memory_says_what_to_make_smaller(tmp_path, arrays):
+    plan = recipe()
+    network = build(plan.model, **plan.model_options)
+    network.encoder[0].register_forward_pre_hook(
+        lambda *_: (_ for _ in ()).throw(RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory"))
+    )
+    with pytest.raises(
+        TrainingError, match=r"out of memory at step 0 with batches of 2 crops of 32 × 32; .*batch_size"
+    ):
+        run(tmp_path, arrays(), plan, network=network)
+
+
+@pytest.mark.parametrize(
+    "error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("PytorchStreamWriter failed writing file")]
+)
+def test_a_full_disk_keeps_the_last_state(tmp_path, arrays, monkeypatch, error):
+    run(tmp_path, arrays(), recipe(steps=3))
+    before = (tmp_path / "state.pt").read_bytes()
+
+    def full(state, path):
+        path.write_bytes(b"half")
+        raise error
+
+    monkeypatch.setattr(state_module.torch, "save", full)
+    with pytest.raises(TrainingError, match="no space left on the disk .* free some space and run again with --resume"):
+        run(tmp_path, arrays(), recipe(steps=3))
+    assert (tmp_path / "state.pt").read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["state.pt"]
+
+
+def test_a_foreign_state_is_refused(tmp_path):
+    file = tmp_path / "state.pt"
+    file.write_bytes(b"not a state")
+    with pytest.raises(CheckpointError, match=r"state.pt is no training state that pixelwise wrote"):
+        load_state(file)
+    save_state(file, {"step": 1})
+    file.write_bytes(file.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match="start again"):
+        load_state(file)
+
+
+def test_augmentation_is_part_of_the_plan():
+    assert isinstance(recipe().augmentation, Augmentation)
