@@ -91,7 +91,9 @@ def fit(train: Path, test: Path, run: Path, minutes: float) -> tuple[float, floa
     command = [sys.executable, "-m", "pixelwise"]
     subprocess.run([*command, "fit", train, "--minutes", str(minutes), "--out", run], check=True, stdout=sys.stderr)
     seconds = time.monotonic() - start
-    out = subprocess.run([*command, "evaluate", run / "model.safetensors", test, "--json"], check=True, capture_output=True)
+    out = subprocess.run(
+        [*command, "evaluate", run / "model.safetensors", test, "--json"], check=True, capture_output=True
+    )
     return json.loads(out.stdout)["mean_iou"], seconds
 
 
@@ -111,7 +113,9 @@ def main() -> None:
             test = copy(data / name, held, Path(box) / name / "test")
             run = (options.keep or Path(box)) / f"{name}-run"
             ours, seconds = fit(train, test, run, options.minutes)
-            line = f"{name}: {len(learn)} pictures to learn from, {len(held)} untouched; fit {ours:.3f} in {seconds:.0f} s"
+            line = (
+                f"{name}: {len(learn)} pictures to learn from, {len(held)} untouched; fit {ours:.3f} in {seconds:.0f} s"
+            )
             if not options.no_forest:
                 theirs, their_seconds = forest(train, test)
                 line += f"; forest {theirs:.3f} in {their_seconds:.0f} s; ratio {ours / theirs:.3f}"

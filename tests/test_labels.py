@@ -36,6 +36,10 @@ def test_a_table_maps_values_and_colors():
     assert colors.to_classes(np.array([[red, blue, 0]], np.uint32)).tolist() == [[1, 0, 255]]
     negative = LabelSet(("a",), table={-1: 255, 0: 0})
     assert negative.to_classes(np.array([[-1, 0]], np.int32)).tolist() == [[255, 0]]
+    signed = LabelSet(("a", "b"), table={-1: 255, 0: 0, 1: 1})
+    assert signed.to_classes(np.array([[0, 1]], np.uint8)).tolist() == [[0, 1]]
+    with pytest.raises(LabelError, match="holds the value 5"):
+        signed.to_classes(np.array([[0, 5]], np.uint8))
 
 
 def test_an_unknown_value_is_named_with_its_place():

@@ -112,21 +112,22 @@ class LabelSet:
         Raises:
             LabelError: a value stands in no row of the table; names the first such pixel.
         """
-        top = max(int(values.max(initial=0)), max(self.table))
-        low = int(values.min(initial=0))
-        if low >= 0 and top < 1 << 17:
-            lookup = np.full(top + 1, -1, np.int32)
-            lookup[list(self.table)] = list(self.table.values())
+        low, high = int(values.min(initial=0)), int(values.max(initial=0))
+        if low >= 0 and high < 1 << 17:
+            lookup = np.full(high + 1, -1, np.int32)
+            inside = [key for key in self.table if 0 <= key <= high]
+            lookup[inside] = [self.table[key] for key in inside]
             classes = lookup[values]
         else:
             keys = np.array(sorted(self.table), np.int64)
-            targets = np.array([self.table[int(k)] for k in keys], np.int32)
+            targets = np.array([self.table[int(key)] for key in keys], np.int32)
             place = np.searchsorted(keys, values).clip(0, len(keys) - 1)
             classes = np.where(keys[place] == values, targets[place], -1)
         if classes.min(initial=0) < 0:
             row, column = (int(i) for i in np.argwhere(classes < 0)[0])
             raise LabelError(self._unknown_value(int(values[row, column]), name, row, column))
-        return classes.astype(self.dtype)
+        found: ClassMap = classes.astype(self.dtype)
+        return found
 
     def _unknown_value(self, value: int, name: str, row: int, column: int) -> str:
         known = sorted(self.table)

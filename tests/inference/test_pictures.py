@@ -3,9 +3,9 @@
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from PIL import Image
 
 from pixelwise.inference.pictures import (
     confidence_png,

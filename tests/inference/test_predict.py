@@ -33,9 +33,7 @@ def picture(height, width):
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    size=st.tuples(st.integers(1, 90), st.integers(1, 90)), tile=st.integers(8, 40), margin=st.integers(0, 3)
-)
+@given(size=st.tuples(st.integers(1, 90), st.integers(1, 90)), tile=st.integers(8, 40), margin=st.integers(0, 3))
 def test_tiles_cover_every_pixel_once_with_their_margin(size, tile, margin):
     seen = np.zeros(size, int)
     source = np.arange(size[0] * size[1]).reshape(size)

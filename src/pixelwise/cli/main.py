@@ -10,7 +10,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 
@@ -18,6 +17,9 @@ from pixelwise import __version__
 from pixelwise.errors import BadOption, PixelwiseError, UnknownName
 
 STARTED = time.monotonic()
+
+# newer versions of typer carry their own copy of click; both raise subclasses of this one
+UsageError: type[Exception] = typer.BadParameter.__bases__[0]
 
 app = typer.Typer(
     name="pixelwise",
@@ -270,11 +272,11 @@ def main(arguments: list[str] | None = None) -> None:
     arguments = [a for a in arguments if a != "--debug"]
     try:
         code = app(arguments, standalone_mode=False, prog_name="pixelwise")
-    except (click.exceptions.Abort, KeyboardInterrupt):
+    except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         code = 130
-    except click.ClickException as error:
-        error.show()
+    except UsageError as error:
+        error.show()  # type: ignore[attr-defined]
         code = 2
     except PixelwiseError as error:
         if debug:

@@ -89,7 +89,7 @@ def random_crop(
     pad = tuple(value * _range(image) / 255 for value in fill)
     crop_image = _warp(image, matrix, size, cv2.INTER_LINEAR, pad)
     crop_target = _warp(target, matrix, size, cv2.INTER_NEAREST, (float(void),))
-    return _photometric(crop_image, a, random), crop_target  # type: ignore[return-value]
+    return _photometric(crop_image, a, random), crop_target
 
 
 def _center(
@@ -134,21 +134,21 @@ def _photometric(image: NDArray[Any], a: Augmentation, random: np.random.Generat
     channels = image.shape[2]
     exponent = math.exp(random.uniform(-1, 1) * math.log(a.gamma))
     gain = 1 + random.uniform(-a.contrast, a.contrast)
-    tint = 1 + random.uniform(-a.color, a.color, channels)
+    tint = 1 + np.asarray(random.uniform(-a.color, a.color, channels))
     shift = random.uniform(-a.brightness, a.brightness)
     negative = random.random() < a.invert
     if image.dtype == np.uint8:
         # every pointwise step at once, as a table of 256 values per channel
         level = np.arange(256, dtype=np.float32)[:, None] / 255
-        middle = image.mean(axis=(0, 1)) / 255
+        middle = np.asarray(image.mean(axis=(0, 1)) / 255)
         table = _tone(level, exponent, gain, tint, shift, middle, negative)
         rows = (table * 255 + 0.5).astype(np.uint8)
         out = np.empty_like(image)
         for c in range(channels):
             out[..., c] = rows[:, c][image[..., c]]
     else:
-        level = image.astype(np.float32) / top
-        toned = _tone(level, exponent, gain, tint, shift, level.mean(axis=(0, 1)), negative)
+        levels = image.astype(np.float32) / top
+        toned = _tone(levels, exponent, gain, tint, shift, np.asarray(levels.mean(axis=(0, 1))), negative)
         out = (toned * top).astype(image.dtype)
     if a.blur:
         sigma = random.uniform(0, a.blur)
@@ -162,12 +162,12 @@ def _photometric(image: NDArray[Any], a: Augmentation, random: np.random.Generat
 
 
 def _tone(
-    level: NDArray[np.float32],
+    level: NDArray[np.floating[Any]],
     exponent: float,
     gain: float,
-    tint: NDArray[np.float64],
+    tint: NDArray[np.floating[Any]],
     shift: float,
-    middle: NDArray[np.float64],
+    middle: NDArray[np.floating[Any]],
     negative: bool,
 ) -> NDArray[np.float32]:
     curved = level**exponent

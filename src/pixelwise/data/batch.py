@@ -1,6 +1,6 @@
 """Batches: the k-th batch of a run is a pure function of (data, plan, seed, k)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -121,7 +121,7 @@ class Batches:
             tuple(c[2] for c in crops),
         )
 
-    def starting_at(self, k: int, ahead: int = 2) -> Iterator[Batch]:
+    def starting_at(self, k: int, ahead: int = 2) -> Generator[Batch]:
         """The batches k, k + 1, …, prepared by one thread, at most `ahead` early."""
         with ThreadPoolExecutor(1, thread_name_prefix="batches") as pool:
             waiting = [pool.submit(self.__getitem__, k + i) for i in range(ahead)]

@@ -202,7 +202,8 @@ def _pillow_mask(image: PillowImage.Image, path: Path) -> NDArray[Any]:
         return _whole_numbers(np.array(image), path)
     if mode in ("LA", "PA", "RGB", "RGBA"):
         array = np.array(image)
-        return _single(array[:, :, : 1 if mode in ("LA", "PA") else 3], array[:, :, 3 if mode == "RGBA" else 1 :], path)
+        kept = 1 if mode in ("LA", "PA") else 3
+        return _single(array[:, :, :kept], array[:, :, kept:], path)
     raise DataError(f"{path} is a mask of mode {mode}; expected palette, gray, 1-bit or RGB: save it as PNG")
 
 
@@ -410,7 +411,9 @@ def _layout(tiff: tifffile.TiffFile, path: Path) -> _Layout:
     page for each row, as tifffile does when it is told nothing, is recognized by its short last axis.
     """
     series = tiff.series[0]
-    axes, shape = zip(*((a, n) for a, n in zip(series.axes, series.shape, strict=True) if n > 1 or a in "YX"))
+    axes, shape = zip(
+        *((a, n) for a, n in zip(series.axes, series.shape, strict=True) if n > 1 or a in "YX"), strict=True
+    )
     shape = tuple(int(n) for n in shape)
     bands_first: bool | None = None
     if len(shape) == 3:

@@ -151,9 +151,15 @@ def understand(
         raise DataError(f"none of the {len(pairs)} pairs in {layout.root} can be used: {first_fault}")
     used = [pair for pairs in splits.values() for pair in pairs]
     infos = [info for pair in used if isinstance(info := found.images[pair.image], ImageInfo)]
-    counts, void_pixels, image_counts = _count(used, masks, encoding.labels)
     channels, dtype, mixed = _kind(used, infos)
     faults += mixed
+    if mixed:
+        odd = {fault.path for fault in mixed}
+        splits = {split: tuple(p for p in sound if p.image not in odd) for split, sound in splits.items()}
+        splits = {split: sound for split, sound in splits.items() if sound}
+        used = [pair for pairs in splits.values() for pair in pairs]
+        infos = [info for pair in used if isinstance(info := found.images[pair.image], ImageInfo)]
+    counts, void_pixels, image_counts = _count(used, masks, encoding.labels)
     faults += _class_faults(used, masks, encoding.labels, counts)
     return Understanding(
         root=layout.root,

@@ -511,7 +511,7 @@ def _final_evaluation(
     evaluation = evaluate_network(
         segmenter.network,
         segmenter.normalization,
-        data,  # type: ignore[arg-type]
+        data,
         precision=precision,
         flip=segmenter.flip,
         progress=lambda done, total: tell(Progressed("evaluating", done, total)),

@@ -45,7 +45,7 @@ def this_machine() -> Machine:
 def fast_bfloat16(machine: Machine) -> bool:
     """Whether bfloat16 is computed by the hardware: then convolutions take about half the time."""
     if machine.gpu:
-        return torch.cuda.is_bf16_supported(including_emulation=False)
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     cpu = torch.backends.cpu.get_cpu_capability()
     if cpu in ("AVX512", "AMX"):
         flags = Path("/proc/cpuinfo")

@@ -54,8 +54,7 @@ class Plan:
             "split": {part: list(names) for part, names in self.split.items()},
             "data": self.data,
         }
-        text = yaml.safe_dump(record, sort_keys=False, allow_unicode=True, width=110, default_flow_style=None)
-        write_text(text, path)
+        write_text(yaml.dump(record, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), path)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -86,3 +85,11 @@ class Plan:
             budget_minutes=record["budget_minutes"],
             training_seconds=record["training_seconds"],
         )
+
+
+class _Dumper(yaml.SafeDumper):
+    """Plain YAML with one setting a line and lists in brackets."""
+
+
+_Dumper.add_representer(list, lambda dumper, value: dumper.represent_sequence(_LIST, value, flow_style=True))
+_LIST = "tag:yaml.org,2002:seq"

@@ -139,9 +139,9 @@ def _is_upright(profiles: NDArray[np.float64]) -> bool:
 
 
 def split_validation(counts: NDArray[np.int64], seed: int) -> tuple[list[int], list[int]]:
-    """Indices (train, validation): about a sixth, at least one and at most 200, with every class on both sides if it can.
+    """Indices (train, validation): about a sixth, at least 1 and at most 200.
 
-    Of 64 random splits the one is taken whose validation part has most classes, then the most similar class shares.
+    Of 64 random splits the one is taken that leaves most classes on both sides, then has the most similar shares.
     A single picture is both.
     """
     n = len(counts)
@@ -253,8 +253,8 @@ def plan_recipe(
             validating = min(VALIDATION_SHARE * training_seconds, 25 * per_picture * len(validation))
             record = record.with_settings({"steps": max(int((training_seconds * 0.95 - validating) / per_step), 10)})
         reasons["steps"] = (
-            f"a step takes {per_step:.2f} s here: {record.steps} steps fill the {training_seconds / 60:.1f} minutes that "
-            "are left for training"
+            f"a step takes {per_step:.2f} s here: {record.steps} steps fill the {training_seconds / 60:.1f} minutes "
+            "that are left for training"
         )
         count = VALIDATION_SHARE * training_seconds / max(per_picture * len(validation), 1e-3)
         rounds = int(min(max(count, 3), 25))

@@ -43,7 +43,8 @@ def displayable(image: NDArray[Any]) -> NDArray[np.uint8]:
         return np.ascontiguousarray(image)
     low, high = float(np.nanmin(image)), float(np.nanmax(image))
     stretched = (image.astype(np.float32) - low) * (255 / max(high - low, 1e-12))
-    return np.nan_to_num(stretched).clip(0, 255).astype(np.uint8)
+    shown: NDArray[np.uint8] = np.nan_to_num(stretched).clip(0, 255).astype(np.uint8)
+    return shown
 
 
 def overlay(

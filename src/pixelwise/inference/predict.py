@@ -7,6 +7,7 @@ part is kept, so memory is bounded by the tile and not by the picture.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -107,7 +108,7 @@ def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[slice, slice, 
     count = -(-(length - 2 * margin) // (tile - 2 * margin))
     edges = [round(margin + i * (length - 2 * margin) / count) for i in range(count + 1)]
     edges[0], edges[-1] = 0, length
-    for start, stop in zip(edges, edges[1:], strict=False):
+    for start, stop in pairwise(edges):
         low = min(max(start - margin, 0), length - tile)
         yield slice(low, low + tile), slice(start - low, stop - low), slice(start, stop)
 

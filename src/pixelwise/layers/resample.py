@@ -46,7 +46,7 @@ class Taps:
     weights: NDArray[np.float32]
 
     @classmethod
-    def at(cls, coordinates: NDArray[np.float64], coarse: int) -> Self:
+    def at(cls, coordinates: NDArray[np.floating[Any]], coarse: int) -> Self:
         """Linear interpolation at coordinates, clamped to 0…coarse − 1."""
         inside = coordinates.clip(0, coarse - 1)
         first = np.minimum(np.floor(inside).astype(np.int64), max(coarse - 2, 0))
@@ -203,7 +203,7 @@ class Resampling:
 
             labels = np.empty((n, *self.image_size), np.uint8 if k <= 255 else np.int32)
             for scores_n, labels_n in zip(_channels_first(scores), labels, strict=True):
-                kernels.argmax(scores_n, *self._arrays(), labels_n)
+                kernels.argmax(scores_n, self._arrays(), labels_n, torch.get_num_threads())
             return torch.from_numpy(labels)
         return self._running_argmax(scores).to(dtype)
 
@@ -221,7 +221,7 @@ class Resampling:
             best = torch.maximum(best, candidate)
         return labels
 
-    def _arrays(self) -> tuple[NDArray[Any], ...]:
+    def _arrays(self) -> tuple[NDArray[np.int64], NDArray[np.float32], NDArray[np.int64], NDArray[np.float32]]:
         return self.rows.first, self.rows.weights, self.columns.first, self.columns.weights
 
     def _check_scores(self, scores: Tensor) -> None:

@@ -173,7 +173,7 @@ def train(
                     save()
                 logged, logged_at = step, time.monotonic()
     finally:
-        stream.close()  # type: ignore[attr-defined]
+        stream.close()
     yield Ended(reason, step, time.monotonic() - start)
 
 

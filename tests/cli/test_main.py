@@ -1,0 +1,187 @@
+"""The command line: exit codes, one clear line, nothing slow imported for --help."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelwise.cli.main import main
+
+ROOT = Path(__file__).parents[2]
+
+
+def write_folder(root, count=4):
+    random = np.random.default_rng(0)
+    for part in ("images", "masks"):
+        (root / part).mkdir(parents=True)
+    for i in range(count):
+        Image.fromarray(random.integers(0, 255, (32, 40, 3)).astype(np.uint8)).save(root / "images" / f"{i}.png")
+        Image.fromarray(((random.random((32, 40)) > 0.5) * 255).astype(np.uint8)).save(root / "masks" / f"{i}.png")
+    return root
+
+
+SMALL = ["--set", "crop_size=[32,32]", "--set", "batch_size=2", "--set", "threads=1", "--steps", "3"]
+SMALL += ["--set", "model_options={width: 0.0625, depth: 3}"]
+
+
+def run(capsys, *arguments):
+    """(exit code, stdout, stderr) of a command in this process."""
+    with pytest.raises(SystemExit) as ended:
+        main([str(a) for a in arguments])
+    out = capsys.readouterr()
+    return ended.value.code, out.out, out.err
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder and a run of it."""
+    root = tmp_path_factory.mktemp("trained")
+    write_folder(root / "data")
+    with pytest.raises(SystemExit) as ended:
+        main(["fit", str(root / "data"), "--out", str(root / "run"), *SMALL])
+    assert ended.value.code == 0
+    return root / "data", root / "run"
+
+
+def test_fit_tells_what_it_does_and_what_to_do_next(tmp_path, capsys):
+    folder = write_folder(tmp_path / "data")
+    code, out, _ = run(capsys, "fit", folder, "--out", tmp_path / "run", *SMALL)
+    assert code == 0
+    for word in ("pixelwise 0.1.0", "background", "Plan", "validation mean IoU", "report.html", "pixelwise predict"):
+        assert word in out, word
+
+
+def test_check_prints_classes_and_json(trained, capsys):
+    folder, _ = trained
+    code, out, _ = run(capsys, "check", folder)
+    assert code == 0
+    assert "background" in out
+    assert "4 pictures" in out
+    code, out, _ = run(capsys, "check", folder, "--json")
+    assert code == 0
+    assert json.loads(out)
+
+
+def test_predict_evaluate_report_and_list(trained, tmp_path, capsys):
+    folder, runs = trained
+    model = runs / "model.safetensors"
+    code, out, _ = run(capsys, "predict", model, folder / "images", "--out", tmp_path / "p", "--save", "mask,areas")
+    assert code == 0
+    assert "4 pictures segmented" in out
+    assert sorted(p.name for p in (tmp_path / "p" / "mask").iterdir()) == [f"{i}.png" for i in range(4)]
+    code, _, err = run(capsys, "predict", model, folder / "images", "--out", tmp_path / "p")
+    assert code == 1
+    assert "exists already" in err
+    code, out, _ = run(capsys, "evaluate", model, folder, "--json")
+    assert code == 0
+    assert json.loads(out)["pictures"] == 4
+    code, out, _ = run(capsys, "evaluate", model, folder)
+    assert "Protocol: one confusion matrix" in out.replace("\n", " ")
+    (runs / "report.html").unlink()
+    code, out, _ = run(capsys, "report", runs)
+    assert code == 0
+    assert (runs / "report.html").exists()
+    code, out, _ = run(capsys, "list", "models")
+    assert "deeplab_v3_resnet50" in out.split()
+    code, out, _ = run(capsys, "list", "datasets")
+    assert "camvid" in out.split()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "message"),
+    [
+        (["fit", "nowhere"], 1, "nowhere"),
+        (["check", "nowhere"], 1, "nowhere"),
+        (["predict", "none.safetensors", "x.png", "--out", "o"], 1, "no model file at none.safetensors"),
+        (["fit"], 2, "Missing argument"),
+        (["fit", ".", "--stepps", "3"], 2, "No such option"),
+        (["fit", ".", "--steps", "3", "--minutes", "2"], 2, "give either minutes or steps"),
+        (["fit", ".", "--set", "rate"], 2, "--set takes KEY=VALUE, got 'rate'"),
+        (["list", "networks"], 2, "networks"),
+        (["report", "nowhere"], 1, "nowhere"),
+    ],
+)
+def test_mistakes_are_one_line_and_never_a_traceback(tmp_path, monkeypatch, capsys, arguments, code, message):
+    monkeypatch.chdir(tmp_path)
+    found, _, err = run(capsys, *arguments)
+    assert found == code
+    assert message in re.sub(r"\s+", " ", err)
+    assert "Traceback" not in err
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    with pytest.raises(OSError, match="nowhere"):
+        main(["--debug", "check", str(tmp_path / "nowhere")])
+
+
+def test_help_and_version_do_not_import_torch():
+    code = (
+        "import sys\n"
+        "sys.argv = ['pixelwise', '--help']\n"
+        "from pixelwise.cli.main import main\n"
+        "try:\n    main()\nexcept SystemExit as e:\n    assert e.code == 0, e.code\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "fit" in done.stdout
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "import sys, pixelwise; assert 'torch' not in sys.modules; print(pixelwise.__version__)",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout == "0.1.0\n"
+
+
+def test_public_names_are_all_there():
+    import pixelwise
+
+    for name in pixelwise.__all__:
+        assert getattr(pixelwise, name) is not None
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = pixelwise.nothing
+    assert set(pixelwise.__all__) <= set(dir(pixelwise))
+
+
+def test_the_readmes_commands_exist():
+    """Each `pixelwise …` line of the README is a command with options that it knows."""
+    from typer.main import get_command
+
+    from pixelwise.cli.main import app
+
+    commands = get_command(app).commands
+    lines = re.findall(r"^pixelwise (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
+    assert len(lines) >= 3
+    for line in lines:
+        verb, *rest = line.split()
+        known = {option for parameter in commands[verb].params for option in parameter.opts}
+        assert {word for word in rest if word.startswith("--")} <= known, line
+
+
+def test_the_demo_command_learns_and_predicts(tmp_path, capsys, monkeypatch):
+    """The whole demo on a few small pictures; `make demo` runs it at full size."""
+    from pixelwise.flow import demo
+    from pixelwise.flow import fit as fit_module
+
+    draw, fit = demo.draw_demo, fit_module.fit
+    monkeypatch.setattr(demo, "draw_demo", lambda folder: draw(folder, count=4, size=(32, 48)))
+    small = {"crop_size": [32, 32], "batch_size": 2, "threads": 1, "model_options": {"width": 0.0625, "depth": 3}}
+    monkeypatch.setattr(
+        fit_module, "fit", lambda folder, out, minutes, tell: fit(folder, out=out, steps=2, settings=small, tell=tell)
+    )
+    code, out, _ = run(capsys, "demo", "--out", tmp_path / "demo")
+    assert code == 0
+    assert "segmented" in out
+    assert len(list((tmp_path / "demo" / "predictions" / "overlay").iterdir())) == 3
+    code, _, err = run(capsys, "demo", "--out", tmp_path / "demo")
+    assert code == 2
+    assert "exists already" in err

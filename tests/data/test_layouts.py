@@ -1,0 +1,500 @@
+"""Folders are recognized and their files paired; what is left over or doubtful is told by name."""
+
+import os
+import unicodedata
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pixelwise.data import DATASETS, list_datasets, open_dataset
+from pixelwise.data.folder import PairDataset
+from pixelwise.data.layout import pictures_below
+from pixelwise.data.plain import find_layout
+from pixelwise.data.sample import Pair
+from pixelwise.errors import DataError, LabelError, ShapeError, UnknownName
+from pixelwise.labels import LabelSet, pack_color
+
+
+def touch(root, *names):
+    """Files that only have names; layouts decode nothing."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x")
+
+
+def save(path, array, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(array).save(path, **options)
+
+
+def paired(layout, split="all"):
+    root = layout.root
+    return {p.image.relative_to(root).as_posix(): p.mask.relative_to(root).as_posix() for p in layout.splits[split]}
+
+
+class TestPlainFolders:
+    @pytest.mark.parametrize("images", ["images", "Images", "imgs", "image", "img", "JPEGImages", "input", "raw", "x"])
+    @pytest.mark.parametrize("masks", ["masks", "Labels", "annotations", "gt", "Ground_Truth", "segmentation", "y"])
+    def test_usual_names(self, tmp_path, images, masks):
+        touch(tmp_path, f"{images}/a.jpg", f"{masks}/a.png", f"{images}/b.JPG", f"{masks}/b.PNG")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {f"{images}/a.jpg": f"{masks}/a.png", f"{images}/b.JPG": f"{masks}/b.PNG"}
+        assert not layout.faults and layout.name.startswith("pictures in ")
+        assert layout.rule == "a picture and its mask have the same name"
+
+    @pytest.mark.parametrize(
+        "images, masks",
+        [
+            ("{split}/images", "{split}/masks"),
+            ("images/{split}", "masks/{split}"),
+            ("{split}_images", "{split}_masks"),
+            ("images-{split}", "labels-{split}"),
+            ("{split}", "{split}annot"),
+            ("{split}", "{split}_masks"),
+            ("x_{split}", "y_{split}"),
+            ("set/{split}/images", "set/{split}/masks"),
+        ],
+    )
+    @pytest.mark.parametrize("valid", ["val", "valid", "validation"])
+    def test_splits_above_below_or_within_a_name(self, tmp_path, images, masks, valid):
+        for split in ("train", valid, "test"):
+            touch(tmp_path, f"{images.format(split=split)}/{split}1.jpg", f"{masks.format(split=split)}/{split}1.png")
+        layout = find_layout(tmp_path)
+        assert list(layout.splits) == ["train", "val", "test"]
+        assert [layout.splits[s][0].name for s in layout.splits] == ["train1", f"{valid}1", "test1"]
+        assert not layout.faults
+
+    def test_a_wrapper_does_not_matter(self, tmp_path):
+        touch(tmp_path, "download/set1/images/a.jpg", "download/set1/masks/a.png")
+        assert find_layout(tmp_path).splits["all"][0].name == "a"
+
+    def test_equal_stems_in_sub_folders_stay_apart(self, tmp_path):
+        for city in ("bonn", "ulm"):
+            touch(tmp_path, f"images/{city}/1.jpg", f"masks/{city}/1.png")
+        layout = find_layout(tmp_path)
+        assert [p.name for p in layout.splits["all"]] == ["bonn_1", "ulm_1"]
+        assert paired(layout)["images/ulm/1.jpg"] == "masks/ulm/1.png"
+
+    def test_other_folders_do_not_confuse(self, tmp_path):
+        touch(tmp_path, "images/a.png", "masks/a.png", "instances16/a.png", "unet_reference/a.png", "groundTruth/a.mat")
+        assert paired(find_layout(tmp_path)) == {"images/a.png": "masks/a.png"}
+
+    def test_junk_of_systems_is_passed_over(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "images/._a.jpg", "images/Thumbs.db", "masks/a.png", "__MACOSX/images/b.jpg")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"images/a.jpg": "masks/a.png"} and not layout.faults
+
+    def test_pictures_right_in_the_folder(self, tmp_path):
+        touch(tmp_path, "a.jpg", "b.jpg", "masks/a.png", "masks/b.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"a.jpg": "masks/a.png", "b.jpg": "masks/b.png"}
+        assert layout.name == "pictures in the folder itself, masks in masks/"
+
+    def test_pictures_in_a_folder_with_its_own_name(self, tmp_path):
+        touch(tmp_path, "holiday/a.jpg", "masks/a.png")
+        assert paired(find_layout(tmp_path)) == {"holiday/a.jpg": "masks/a.png"}
+
+    def test_a_link_in_a_circle_ends(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png")
+        (tmp_path / "images" / "again").symlink_to(tmp_path)
+        assert len(pictures_below(tmp_path)) == 2
+
+    def test_a_linked_folder_is_read(self, tmp_path):
+        touch(tmp_path, "elsewhere/a.jpg", "set/masks/a.png")
+        (tmp_path / "set" / "images").symlink_to(tmp_path / "elsewhere")
+        assert paired(find_layout(tmp_path / "set")) == {"images/a.jpg": "masks/a.png"}
+
+
+class TestPairing:
+    @pytest.mark.parametrize(
+        "image, mask",
+        [
+            ("img_{}", "mask_{}"),
+            ("{}", "{}_mask"),
+            ("{}", "{}.label"),
+            ("{}_image", "{}-gt"),
+            ("IMG{}", "SEG{}"),
+            ("{}_sat", "{}_mask"),
+            ("scan{}_t1", "scan{}_manual"),
+            ("P{}", "p{}"),
+        ],
+    )
+    def test_learned_rules(self, tmp_path, image, mask):
+        numbers = [f"{i:02d}" for i in range(1, 13)]
+        for number in numbers:
+            touch(tmp_path, f"images/{image.format(number)}.jpg", f"masks/{mask.format(number)}.png")
+        layout = find_layout(tmp_path)
+        expected = {f"images/{image.format(n)}.jpg": f"masks/{mask.format(n)}.png" for n in numbers}
+        assert paired(layout) == expected
+        assert not layout.faults
+        assert layout.rule != "a picture and its mask have the same name"
+
+    def test_a_rule_holds_with_masks_missing(self, tmp_path):
+        touch(tmp_path, *(f"images/img_{i:02d}.jpg" for i in range(1, 13)))
+        touch(tmp_path, *(f"masks/mask_{i:02d}.png" for i in range(1, 10)))
+        layout = find_layout(tmp_path)
+        assert len(layout.splits["all"]) == 9
+        assert {f.severity for f in layout.faults} == {"warning"}
+        assert layout.notes == ("3 pictures have no mask and are left out",)
+
+    def test_the_listing_order_never_pairs(self, tmp_path):
+        touch(tmp_path, *(f"images/{name}.jpg" for name in "abc"), *(f"masks/{name}.png" for name in "xyz"))
+        with pytest.raises(
+            DataError, match=r"only 0 of 3 pictures and 3 masks .* as a\.jpg and x\.png; expected a mask"
+        ):
+            find_layout(tmp_path)
+
+    def test_unicode_forms_are_one(self, tmp_path):
+        composed, split = (unicodedata.normalize(form, "Zürich_é") for form in ("NFC", "NFD"))
+        touch(tmp_path, f"images/{composed}.jpg", f"masks/{split}.png")
+        assert len(find_layout(tmp_path).splits["all"]) == 1
+
+    def test_side_by_side(self, tmp_path):
+        touch(tmp_path, "a.jpg", "a_mask.png", "b.jpg", "b_mask.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"a.jpg": "a_mask.png", "b.jpg": "b_mask.png"}
+        assert layout.name == "pictures and masks side by side"
+
+    @pytest.mark.parametrize("mask", ["{}_label", "{}_gt", "{}_seg", "{}-mask", "mask_{}"])
+    def test_side_by_side_words(self, tmp_path, mask):
+        for split in ("train", "val"):
+            touch(tmp_path, f"{split}/{split}7.png", f"{split}/{mask.format(split + '7')}.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout, "val") == {"val/val7.png": f"val/{mask.format('val7')}.png"}
+
+    def test_jpeg_beside_png(self, tmp_path):
+        touch(tmp_path, "a.jpg", "a.png", "b.jpg", "b.png")
+        assert paired(find_layout(tmp_path)) == {"a.jpg": "a.png", "b.jpg": "b.png"}
+
+    def test_twins_are_errors(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "images/a.png", "images/b.jpg", "masks/a.png", "masks/b.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"images/b.jpg": "masks/b.png"}
+        messages = [f.message for f in layout.faults if f.severity == "error"]
+        assert len(messages) == 1
+        assert "a.jpg and" in messages[0] and "a.png have the same name, so that their pair is in doubt" in messages[0]
+
+    def test_what_is_left_over_on_one_side_is_a_warning(self, tmp_path):
+        touch(tmp_path, *(f"images/{i}.jpg" for i in range(4)), *(f"masks/{i}.png" for i in range(5)))
+        layout = find_layout(tmp_path)
+        (fault,) = layout.faults
+        assert fault.severity == "warning"
+        assert fault.message == f"{tmp_path}/masks/4.png has no picture and is left out; add the picture"
+        assert str(fault).startswith("warning: ")
+
+    def test_what_is_left_over_on_both_sides_is_an_error(self, tmp_path):
+        touch(tmp_path, *(f"images/{i}.jpg" for i in "abcd"), *(f"masks/{i}.png" for i in "abce"))
+        faults = find_layout(tmp_path).faults
+        assert [f.severity for f in faults] == ["error", "error"]
+        assert "d.jpg has no mask, and there are also files left over on the other side" in faults[0].message
+        assert "e.png has no picture, and" in faults[1].message
+
+
+class TestRefusedFolders:
+    def test_missing_file_or_empty(self, tmp_path):
+        with pytest.raises(DataError, match=r"there is no folder .*/nowhere; check the path"):
+            open_dataset("folder", tmp_path / "nowhere")
+        touch(tmp_path, "a.txt")
+        with pytest.raises(DataError, match=r"a\.txt is a file; expected a folder"):
+            open_dataset("folder", tmp_path / "a.txt")
+        with pytest.raises(DataError, match=r"no pictures in .*; expected images/ and masks/"):
+            find_layout(tmp_path)
+
+    def test_pictures_only(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "images/b.jpg")
+        with pytest.raises(DataError, match=r"2 pictures but no masks under .*; expected a folder masks/"):
+            find_layout(tmp_path)
+
+    def test_an_empty_folder_of_masks(self, tmp_path):
+        touch(tmp_path, "images/a.jpg")
+        (tmp_path / "masks").mkdir()
+        with pytest.raises(DataError, match=r"/masks holds no masks that can be read; expected PNG"):
+            find_layout(tmp_path)
+
+    def test_masks_only(self, tmp_path):
+        touch(tmp_path, "masks/a.png", "masks/b.png")
+        with pytest.raises(DataError, match=r"2 masks in .*/masks, but no pictures for them under"):
+            find_layout(tmp_path)
+        (tmp_path / "other").mkdir()
+        touch(tmp_path / "other", "a_mask.png")
+        with pytest.raises(DataError, match=r"all 1 files under .* are masks by their names, as a_mask\.png"):
+            find_layout(tmp_path / "other")
+
+    def test_two_folders_of_masks_that_fit(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png", "labels/a.png")
+        with pytest.raises(
+            DataError, match=r"has masks in masks and in labels, .*; which are meant\?|labels and in masks"
+        ):
+            find_layout(tmp_path)
+
+    def test_of_two_folders_of_masks_the_one_that_fits(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png", "labels/other.png")
+        assert paired(find_layout(tmp_path)) == {"images/a.jpg": "masks/a.png"}
+
+    def test_two_folders_of_pictures_that_fit(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "raw/a.jpg", "masks/a.png")
+        with pytest.raises(DataError, match=r"has pictures in images and in raw, and both fit .*; which are meant\?"):
+            find_layout(tmp_path)
+
+    def test_two_ways_to_pair(self, tmp_path, monkeypatch):
+        from pixelwise.data import plain
+
+        rules = [
+            plain._Rule("same", str, str),
+            plain._Rule("first", lambda s: s[0], lambda s: s[0]),
+            plain._Rule("last", lambda s: s[-1], lambda s: s[-1]),
+        ]
+        monkeypatch.setattr(plain, "_rules", lambda images, masks: rules)
+        touch(tmp_path, "images/1i2.jpg", "images/2i1.jpg", "masks/1m1.png", "masks/2m2.png")
+        with pytest.raises(DataError, match=r"paired in two ways: 1i2\.jpg with 1m1\.png or with 2m2\.png; which one"):
+            find_layout(tmp_path)
+
+    def test_files_beside_splits(self, tmp_path):
+        touch(tmp_path, "images/train/a.jpg", "images/b.jpg", "masks/train/a.png", "masks/b.png")
+        with pytest.raises(
+            DataError, match=r"has pictures in train and others outside, as .*b\.jpg; which are they for"
+        ):
+            find_layout(tmp_path)
+
+
+def voc(root, name="VOC2012", lists=None):
+    lists = {"train": ["a", "b"], "val": ["c"]} if lists is None else lists
+    home = root / "VOCdevkit" / name
+    for i in "abcd":
+        save(home / "JPEGImages" / f"{i}.jpg", np.zeros((4, 5, 3), np.uint8))
+        save(home / "SegmentationClass" / f"{i}.png", np.array([[0, 15, 20, 255, 0]] * 4, np.uint8))
+        touch(home, f"SegmentationObject/{i}.png", f"SegmentationClassAug/{i}.png")
+    (home / "ImageSets/Segmentation").mkdir(parents=True)
+    for split, ids in lists.items():
+        (home / f"ImageSets/Segmentation/{split}.txt").write_text("\n".join(ids) + "\n")
+    return home
+
+
+class TestVOC:
+    @pytest.mark.parametrize("start", [".", "VOCdevkit", "VOCdevkit/VOC2012"])
+    def test_lists_decide(self, tmp_path, start):
+        home = voc(tmp_path)
+        layout = find_layout(tmp_path / start)
+        assert layout.root == home and layout.name == "PASCAL VOC devkit (VOC2012)"
+        assert paired(layout, "train") == {f"JPEGImages/{i}.jpg": f"SegmentationClass/{i}.png" for i in "ab"}
+        assert [p.name for p in layout.splits["val"]] == ["c"]
+        data = open_dataset("voc2012", tmp_path / start, "val")
+        assert data.labels["labels"].names[15] == "person" and data.labels["labels"].num_classes == 21
+        assert data[0].targets["labels"][0].tolist() == [0, 15, 20, 255, 0]
+        assert len(open_dataset("voc2012", tmp_path)) == 2
+
+    def test_trainval_alone(self, tmp_path):
+        voc(tmp_path, lists={"trainval": "abc"})
+        assert list(find_layout(tmp_path).splits) == ["all"]
+
+    def test_an_unpublished_test_list_is_no_fault(self, tmp_path):
+        voc(tmp_path, lists={"train": "a", "val": "b", "test": "xyz"})
+        layout = find_layout(tmp_path)
+        assert list(layout.splits) == ["train", "val"] and not layout.faults
+
+    def test_a_listed_mask_that_is_missing(self, tmp_path):
+        home = voc(tmp_path)
+        (home / "SegmentationClass/b.png").unlink()
+        (fault,) = find_layout(tmp_path).faults
+        assert fault.severity == "error"
+        assert (
+            "train.txt, line 2, lists b, but" in fault.message and "SegmentationClass has no such file" in fault.message
+        )
+        with pytest.raises(DataError, match=r"line 2, lists b"):
+            open_dataset("voc2012", tmp_path)
+
+    def test_refused(self, tmp_path):
+        with pytest.raises(DataError, match=r"no VOC2012 with JPEGImages and ImageSets/Segmentation under"):
+            open_dataset("voc2012", tmp_path)
+        home = voc(tmp_path)
+        with pytest.raises(DataError, match=r"there is no file .*trainaug\.txt"):
+            open_dataset("voc2012", tmp_path, "trainaug")
+        voc(tmp_path, "VOC2007")
+        with pytest.raises(DataError, match=r"holds 2 sets in VOC's layout, VOC2007 and VOC2012; which one is meant\?"):
+            find_layout(tmp_path)
+        (home / "ImageSets/Segmentation/train.txt").unlink()
+        (home / "ImageSets/Segmentation/val.txt").rename(home / "ImageSets/Segmentation/cat.txt")
+        with pytest.raises(DataError, match=r"no train\.txt, val\.txt or trainval\.txt in"):
+            find_layout(home)
+
+    def test_nothing_listed_exists(self, tmp_path):
+        voc(tmp_path, lists={"train": "xy"})
+        with pytest.raises(DataError, match=r"none of the pictures listed in .* has both files: .*line 1, lists x"):
+            find_layout(tmp_path)
+
+    def test_no_masks(self, tmp_path):
+        home = voc(tmp_path)
+        for name in ("SegmentationClass", "SegmentationClassAug"):
+            (home / name).rename(home / f"{name}Gone")
+        with pytest.raises(DataError, match=r"no SegmentationClass in .*; expected a mask <id>\.png"):
+            find_layout(tmp_path)
+
+
+def segnet(root, separator=" ", ending="\n", mark=""):
+    home = root / "CamVid"
+    for split in ("train", "val", "test"):
+        lines = []
+        for i in range(2):
+            save(home / split / f"{split}{i}.png", np.zeros((3, 4, 3), np.uint8))
+            save(home / f"{split}annot" / f"{split}{i}.png", np.array([[0, 4, 10, 11]] * 3, np.uint8))
+            prefix = f"/SegNet/CamVid/{split}"
+            lines.append(f"{prefix}/{split}{i}.png{separator}{prefix}annot/{split}{i}.png")
+        save(home / split / "unlisted.png", np.zeros((3, 4, 3), np.uint8))
+        (home / f"{split}.txt").write_bytes((mark + ending.join(lines) + ending).encode())
+    return home
+
+
+class TestLists:
+    @pytest.mark.parametrize("separator", [" ", "\t", ",", ";", ", "])
+    @pytest.mark.parametrize("ending", ["\n", "\r\n"])
+    @pytest.mark.parametrize("mark", ["", "\ufeff"])
+    def test_foreign_prefixes_and_only_what_is_listed(self, tmp_path, separator, ending, mark):
+        home = segnet(tmp_path, separator, ending, mark)
+        for start in (tmp_path, home):
+            layout = find_layout(start)
+            assert {split: len(pairs) for split, pairs in layout.splits.items()} == {"train": 2, "val": 2, "test": 2}
+            assert paired(layout, "val")["val/val1.png"] == "valannot/val1.png"
+            assert not layout.faults and layout.name.startswith("lists of pairs")
+
+    def test_camvid(self, tmp_path):
+        segnet(tmp_path)
+        data = open_dataset("camvid", tmp_path, "test")
+        names = "Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist"
+        assert data.labels["labels"].names == tuple(names.split())
+        assert data[1].targets["labels"][0].tolist() == [0, 4, 10, 255]
+        with pytest.raises(DataError, match=r"no trainval\.txt with a picture and a mask a line under"):
+            open_dataset("camvid", tmp_path, "trainval")
+
+    def test_a_line_that_leads_nowhere(self, tmp_path):
+        home = segnet(tmp_path)
+        (home / "valannot/val1.png").unlink()
+        (fault,) = find_layout(tmp_path).faults
+        assert fault.severity == "error"
+        assert "val.txt, line 2, lists /SegNet/CamVid/valannot/val1.png, but there is no such file" in fault.message
+        with pytest.raises(DataError, match=r"val\.txt, line 2, lists"):
+            open_dataset("camvid", tmp_path, "val")
+        for path in (*home.glob("*annot/*.png"),):
+            path.unlink()
+        with pytest.raises(DataError, match=r"none of the pairs listed in .* has both files"):
+            find_layout(tmp_path)
+        (home / "val.txt").write_text("")
+        with pytest.raises(DataError, match=r"val\.txt is empty or not a list of pairs"):
+            open_dataset("camvid", home, "val")
+
+    def test_another_train_txt_is_no_list_of_pairs(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png")
+        (tmp_path / "train.txt").write_text("learning rate 0.1\n")
+        assert paired(find_layout(tmp_path)) == {"images/a.jpg": "masks/a.png"}
+
+
+def cityscapes(root, kinds=("labelIds", "instanceIds", "color"), splits=("train", "val")):
+    for split in splits:
+        name = f"bonn_{split}_000019"
+        save(root / "leftImg8bit" / split / "bonn" / f"{name}_leftImg8bit.png", np.zeros((3, 6, 3), np.uint8))
+        for kind in kinds:
+            values = {"labelIds": [0, 7, 33, 29, 8, 26], "labelTrainIds": [255, 0, 18, 255, 1, 13]}.get(kind, [0] * 6)
+            save(root / "gtFine" / split / "bonn" / f"{name}_gtFine_{kind}.png", np.array([values] * 3, np.uint8))
+
+
+class TestCityscapes:
+    @pytest.mark.parametrize("kind", ["labelIds", "labelTrainIds"])
+    def test_ids_become_the_19_classes(self, tmp_path, kind):
+        cityscapes(tmp_path / "cs", (kind, "instanceIds"))
+        for start in (tmp_path, tmp_path / "cs"):
+            layout = find_layout(start)
+            assert {split: len(pairs) for split, pairs in layout.splits.items()} == {"train": 1, "val": 1}
+            assert layout.splits["train"][0].name == "bonn_train_000019"
+            data = open_dataset("cityscapes", start, "val")
+            assert data.labels["labels"].num_classes == 19 and data.labels["labels"].names[13] == "car"
+            assert data[0].targets["labels"][0].tolist() == [255, 0, 18, 255, 1, 13]
+
+    def test_a_missing_mask_is_an_error(self, tmp_path):
+        cityscapes(tmp_path)
+        next((tmp_path / "gtFine/val").rglob("*labelIds.png")).unlink()
+        (fault,) = find_layout(tmp_path).faults
+        assert fault.severity == "error"
+        assert "bonn_val_000019_leftImg8bit.png has no mask bonn_val_000019_gtFine_labelIds.png" in fault.message
+
+    def test_refused(self, tmp_path):
+        with pytest.raises(DataError, match=r"no leftImg8bit/train with gtFine/train under .*; pass the folder"):
+            open_dataset("cityscapes", tmp_path)
+        cityscapes(tmp_path, ("color",))
+        with pytest.raises(DataError, match=r"no picture of .*leftImg8bit has a mask \*_gtFine_labelIds\.png"):
+            find_layout(tmp_path)
+
+
+class TestPairDataset:
+    LABELS = LabelSet(("background", "cell"), table={0: 0, 9: 1, 7: 255})
+
+    def pair(self, root, image, mask):
+        save(root / "a.png", image)
+        save(root / "m.png", mask)
+        return Pair(root / "a.png", root / "m.png", "a")
+
+    def test_a_sample(self, tmp_path):
+        image = np.arange(24, dtype=np.uint8).reshape(2, 4, 3)
+        pair = self.pair(tmp_path, image, np.array([[0, 9, 7, 0]] * 2, np.uint8))
+        data = PairDataset([pair, Pair(pair.image, None, "b")], self.LABELS, tmp_path, "train")
+        assert len(data) == 2 and data.labels["labels"] is self.LABELS
+        sample = data[0]
+        np.testing.assert_array_equal(sample.image, image)
+        assert sample.targets["labels"].tolist() == [[0, 1, 255, 0]] * 2
+        assert (sample.name, sample.size) == ("a", (2, 4))
+        assert data[1].targets == {}
+        assert [p.name for p in data.subset([1, 0]).pairs] == ["b", "a"]
+        assert f"train of {tmp_path}: 2 pictures, 2 classes" in data.describe()
+        assert f"1 from {tmp_path} without masks" in data.describe()
+
+    def test_opening_decodes_nothing(self, tmp_path):
+        touch(tmp_path, "a.png", "m.png")
+        assert len(PairDataset([Pair(tmp_path / "a.png", tmp_path / "m.png", "a")], self.LABELS, tmp_path, "all")) == 1
+
+    def test_gray_among_color(self, tmp_path):
+        gray = np.arange(8, dtype=np.uint8).reshape(2, 4)
+        pair = self.pair(tmp_path, gray, np.zeros((2, 4), np.uint8))
+        image = PairDataset([pair], self.LABELS, tmp_path, "all", channels=3)[0].image
+        np.testing.assert_array_equal(image, np.stack([gray] * 3, axis=2))
+        with pytest.raises(ShapeError, match=r"a\.png has 1 channels"):
+            PairDataset([pair], self.LABELS, tmp_path, "all", channels=4)[0]
+
+    def test_a_size_that_differs(self, tmp_path):
+        pair = self.pair(tmp_path, np.zeros((3, 4, 3), np.uint8), np.zeros((2, 4), np.uint8))
+        with pytest.raises(ShapeError, match=r"m\.png is 2 × 4 but .*a\.png is 3 × 4 \(height × width\); .*export"):
+            PairDataset([pair], self.LABELS, tmp_path, "all")[0]
+
+    def test_a_value_that_is_no_class(self, tmp_path):
+        mask = np.zeros((2, 4), np.uint8)
+        mask[1, 2] = 34
+        pair = self.pair(tmp_path, np.zeros((2, 4, 3), np.uint8), mask)
+        with pytest.raises(LabelError, match=r"m\.png holds the value 34 at row 1, column 2"):
+            PairDataset([pair], self.LABELS, tmp_path, "all")[0]
+
+    def test_a_gray_128_does_not_pass_for_a_packed_blue(self, tmp_path):
+        blue = LabelSet(("no", "yes"), table={0: 0, pack_color((0, 0, 128)): 1}, colors=True)
+        pair = self.pair(tmp_path, np.zeros((2, 4, 3), np.uint8), np.full((2, 4), 128, np.uint8))
+        with pytest.raises(LabelError, match=r"m\.png holds numbers, the classes are told by colors; save all masks"):
+            PairDataset([pair], blue, tmp_path, "all")[0]
+
+
+class TestOpening:
+    def test_names(self):
+        assert list_datasets() == sorted(DATASETS) == ["camvid", "cityscapes", "folder", "voc2012"]
+        with pytest.raises(UnknownName, match=r"no data set is called 'camvit'; did you mean 'camvid'\?"):
+            open_dataset("camvit", ".")
+
+    def test_a_plain_folder(self, tmp_path):
+        for split in ("train", "val"):
+            save(tmp_path / split / "images" / "a.jpg", np.zeros((4, 4, 3), np.uint8))
+            save(tmp_path / split / "masks" / "a.png", np.array([[0, 0, 255, 255]] * 4, np.uint8))
+        data = open_dataset("folder", tmp_path, "val")
+        assert data[0].targets["labels"][0].tolist() == [0, 0, 1, 1]
+        with pytest.raises(DataError, match=r"no split was named; it has train, val: pass one of them"):
+            open_dataset("folder", tmp_path)
+        with pytest.raises(DataError, match=r"has no split 'test'; it has train, val"):
+            open_dataset("folder", tmp_path, "test")
+        (tmp_path / "val/masks/a.png").write_bytes(b"")
+        os.utime(tmp_path / "val/masks/a.png")
+        with pytest.raises(DataError, match=r"a\.png is empty"):
+            open_dataset("folder", tmp_path, "val")

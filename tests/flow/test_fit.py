@@ -1,0 +1,316 @@
+"""Fit: the whole flow on small folders, and a clear outcome for everything that can go wrong."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import pixelwise as pw
+from pixelwise.errors import BadOption, DataError, TrainingError, UnknownName
+from pixelwise.flow import fit as fit_module
+from pixelwise.flow.plan import Plan
+from pixelwise.training.loop import StepLogged
+
+
+def events_of(run):
+    return [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+
+
+def test_a_folder_becomes_model_plan_log_and_report(folder, tmp_path, tiny):
+    result = pw.fit(folder, out=tmp_path / "run", steps=20, settings=tiny)
+    run = result.run
+    for name in ("model.safetensors", "plan.yaml", "log.jsonl", "result.json", "report.html"):
+        assert (run / name).stat().st_size > 0, name
+    assert result.outcome == "finished"
+    assert result.split == "validation"
+    assert result.segmenter.labels.names == ("background", "foreground")
+    assert result.scores.mean_iou == pytest.approx(json.loads((run / "result.json").read_text())["scores"]["mean_iou"])
+    kinds = [e["event"] for e in events_of(run)]
+    assert kinds[0] == "start"
+    assert kinds[-1] == "end"
+    assert "step" in kinds
+    assert "validation" in kinds
+    again = pw.load(run / "model.safetensors").predict(folder / "images" / "img_00.png")
+    assert again.labels.shape == (32, 40)
+    assert not [p for p in run.rglob("*") if p.name.endswith(".part")]
+
+
+def test_it_learns_a_bright_square(folder, tmp_path, tiny):
+    result = pw.fit(folder, out=tmp_path / "run", steps=80, settings=tiny | {"rate": 0.01})
+    assert result.scores.mean_iou > 0.85
+
+
+def test_every_choice_has_a_reason_and_can_be_overridden(folder, tmp_path, tiny):
+    made = pw.fit(folder, out=tmp_path / "a", steps=5, plan_only=True).run / "plan.yaml"
+    plan = Plan.load(made)
+    for choice in (
+        "model",
+        "crop_size",
+        "steps",
+        "rate",
+        "loss",
+        "augmentation",
+        "class_crops",
+        "precision",
+        "validation",
+    ):
+        assert plan.reasons[choice], choice
+    changes = {"rate": 0.123, "batch_size": 3, "loss": "cross_entropy", "augmentation.rotation": 33.0, "patience": 7}
+    other = Plan.load(
+        pw.fit(folder, out=tmp_path / "b", steps=5, plan_only=True, settings=tiny | changes).run / "plan.yaml"
+    )
+    assert other.recipe.rate == 0.123
+    assert other.recipe.augmentation.rotation == 33
+    assert other.recipe.patience == 7
+    assert other.reasons["rate"] == other.reasons["patience"] == "as you set it"
+    assert other.recipe.model_options["width"] == 0.0625
+    assert not (tmp_path / "b" / "model.safetensors").exists()
+
+
+def test_a_plan_can_be_edited_and_trained_by(folder, tmp_path, tiny):
+    run = pw.fit(folder, out=tmp_path / "run", steps=50, plan_only=True, settings=tiny).run
+    text = (run / "plan.yaml").read_text()
+    assert "steps: 50" in text
+    (run / "plan.yaml").write_text(text.replace("steps: 50", "steps: 4"))
+    result = pw.fit(folder, out=run, resume=True)
+    assert events_of(run)[-1]["step"] == 4
+    assert result.outcome == "finished"
+
+
+def test_the_same_seed_gives_the_same_bytes_and_the_plan_reproduces_them(folder, tmp_path, tiny):
+    files = [
+        pw.fit(folder, out=tmp_path / name, steps=6, settings=tiny).run / "model.safetensors" for name in ("a", "b")
+    ]
+    followed = pw.fit(folder, out=tmp_path / "c", plan=tmp_path / "a" / "plan.yaml").run / "model.safetensors"
+    other = pw.fit(folder, out=tmp_path / "d", steps=6, seed=5, settings=tiny).run / "model.safetensors"
+    assert files[0].read_bytes() == files[1].read_bytes() == followed.read_bytes()
+    assert files[0].read_bytes() != other.read_bytes()
+
+
+def test_a_folders_own_parts_are_kept(tmp_path, make_folder, tiny):
+    for seed, part in enumerate(("train", "val", "test")):
+        make_folder(tmp_path / "data" / part, count=3, seed=seed)
+    result = pw.fit(tmp_path / "data", out=tmp_path / "run", steps=4, settings=tiny)
+    plan = Plan.load(result.run / "plan.yaml")
+    assert [len(plan.split[p]) for p in ("train", "validation", "test")] == [3, 3, 3]
+    assert result.split == "test"
+    assert json.loads((result.run / "result.json").read_text())["scores"]["pictures"] == 3
+
+
+def test_one_picture_trains_and_says_what_its_score_is_worth(tmp_path, make_folder, tiny):
+    make_folder(tmp_path / "one", count=1)
+    result = pw.fit(tmp_path / "one", out=tmp_path / "run", steps=3, settings=tiny)
+    assert "the scores say nothing of other pictures" in Plan.load(result.run / "plan.yaml").reasons["validation"]
+
+
+def test_a_rare_class_gets_its_share_of_the_crops(tmp_path, make_folder, tiny):
+    make_folder(tmp_path / "rare", count=8, size=(96, 96))
+    plan = Plan.load(pw.fit(tmp_path / "rare", out=tmp_path / "a", steps=3, plan_only=True).run / "plan.yaml")
+    assert plan.recipe.class_crops > 0
+    assert "foreground" in plan.reasons["class_crops"]
+    make_folder(tmp_path / "common", count=8)
+    plan = Plan.load(pw.fit(tmp_path / "common", out=tmp_path / "b", steps=3, plan_only=True).run / "plan.yaml")
+    assert plan.recipe.class_crops == 0
+
+
+def test_scores_are_at_the_masks_own_size(tmp_path, make_folder, tiny):
+    make_folder(tmp_path / "data", count=4, size=(37, 61))
+    result = pw.fit(tmp_path / "data", out=tmp_path / "run", steps=3, settings=tiny)
+    validation = len(Plan.load(result.run / "plan.yaml").split["validation"])
+    assert result.scores.confusion.sum() == validation * 37 * 61
+
+
+def test_a_run_is_never_written_over(folder, tmp_path, tiny, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    first = pw.fit(folder, steps=2, settings=tiny).run
+    before = {p: p.read_bytes() for p in first.iterdir() if p.is_file()}
+    second = pw.fit(folder, steps=2, settings=tiny).run
+    assert (first.name, second.name) == ("squares", "squares-2")
+    with pytest.raises(DataError, match="already exists and is not empty; choose another --out, or --resume"):
+        pw.fit(folder, out=first, steps=2)
+    assert before == {p: p.read_bytes() for p in first.iterdir() if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"minutes": 0}, BadOption, "minutes must be above 0, got 0"),
+        ({"steps": 0}, BadOption, "steps must be at least 1, got 0"),
+        ({"steps": 5, "minutes": 1}, BadOption, "give either minutes or steps, not both"),
+        ({"resume": True, "minutes": 1}, BadOption, "a stored plan holds its own length"),
+        ({"steps": 1, "model": "unett"}, UnknownName, "no model is called 'unett'; did you mean 'unet'"),
+        ({"steps": 1, "settings": {"crop_sise": 1}}, UnknownName, "did you mean 'crop_size'"),
+        ({"steps": 1, "settings": {"rate": -1}}, BadOption, "rate: .*greater than 0, got -1"),
+    ],
+)
+def test_bad_options_are_refused_before_training(folder, tmp_path, options, error, message):
+    with pytest.raises(error, match=message):
+        pw.fit(folder, out=tmp_path / "run", **options)
+    assert not (tmp_path / "run" / "log.jsonl").exists()
+
+
+def test_a_broken_folder_is_refused_before_training(folder, tmp_path):
+    (folder / "masks" / "img_03.png").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"img_03\.png"):
+        pw.fit(folder, out=tmp_path / "run", steps=2)
+    assert not (tmp_path / "run").exists()
+
+
+def test_resume_needs_the_plans_pictures_and_classes(folder, tmp_path, tiny, make_folder):
+    run = pw.fit(folder, out=tmp_path / "run", steps=2, settings=tiny).run
+    name = Plan.load(run / "plan.yaml").split["train"][0]
+    for part in ("images", "masks"):
+        (folder / part / f"{name}.png").rename(tmp_path / f"{part}-{name}.png")
+    with pytest.raises(DataError, match=f"{name} of the plan's training part is no longer in the folder"):
+        pw.fit(folder, out=run, resume=True)
+    make_folder(folder, values=(0, 1, 2))
+    with pytest.raises(DataError, match="the classes of the folder are no longer those of the plan"):
+        pw.fit(folder, out=run, resume=True)
+    with pytest.raises(DataError, match="there is no run of .* to resume"):
+        pw.fit(folder, resume=True)
+
+
+class Stopwatch:
+    """`tell` that interrupts at a step, as Ctrl-C would."""
+
+    def __init__(self, at):
+        self.at = at
+
+    def __call__(self, event):
+        if isinstance(event, StepLogged) and event.step >= self.at:
+            self.at = 10**9
+            os.kill(os.getpid(), signal.SIGINT)
+
+
+def test_ctrl_c_ends_with_the_best_model_and_a_report_and_resume_goes_on(folder, tmp_path, tiny):
+    settings = tiny | {"log_every": 1, "validate_every": 2}
+    whole = pw.fit(folder, out=tmp_path / "whole", steps=12, settings=settings)
+    stopped = pw.fit(folder, out=tmp_path / "run", steps=12, settings=settings, tell=Stopwatch(5))
+    assert stopped.outcome == "interrupted"
+    assert stopped.report.exists()
+    assert (stopped.run / "model.safetensors").exists()
+    resumed = pw.fit(folder, out=tmp_path / "run", resume=True)
+    assert resumed.outcome == "finished"
+    model = "model.safetensors"
+    assert (resumed.run / model).read_bytes() == (whole.run / model).read_bytes()
+
+
+def test_ctrl_c_before_the_first_validation_still_leaves_a_model(folder, tmp_path, tiny):
+    settings = tiny | {"log_every": 1, "validate_every": 10}
+    stopped = pw.fit(folder, out=tmp_path / "run", steps=20, settings=settings, tell=Stopwatch(2))
+    assert stopped.outcome == "interrupted"
+    assert pw.load(stopped.run / "model.safetensors").scores["step"] == 2
+
+
+def test_minutes_are_held(folder, tmp_path, tiny):
+    """No time is measured: the clock is ours, and jumps at each step."""
+    result = pw.fit(folder, out=tmp_path / "run", minutes=0.2, settings=tiny | {"steps": 100_000, "log_every": 1})
+    assert result.outcome == "budget"
+    assert result.report.exists()
+
+
+def test_a_full_disk_keeps_the_last_model(folder, tmp_path, tiny, monkeypatch):
+    save = fit_module.Segmenter.save
+    calls = []
+
+    def full(self, path):
+        calls.append(path)
+        if len(calls) == 2:
+            raise OSError(28, "No space left on device")
+        return save(self, path)
+
+    monkeypatch.setattr(fit_module.Segmenter, "save", full)
+    monkeypatch.setattr(fit_module, "evaluate_network", _improving(fit_module.evaluate_network))
+    with pytest.raises(TrainingError, match="could not be written to .*No space left.*the one before it is kept"):
+        pw.fit(folder, out=tmp_path / "run", steps=10, settings=tiny | {"validate_every": 2})
+    assert pw.load(tmp_path / "run" / "model.safetensors")
+
+
+def _improving(evaluate):
+    """Each validation a little better than the one before."""
+    from dataclasses import replace
+
+    count = 0
+
+    def better(*arguments, **options):
+        nonlocal count
+        count += 1
+        found = evaluate(*arguments, **options)
+        return replace(found, scores=replace(found.scores, mean_iou=count / 1000))
+
+    return better
+
+
+def test_16_bit_and_grey_pictures_and_many_channels(tmp_path, tiny):
+    import tifffile
+
+    random = np.random.default_rng(0)
+    for kind, shape, dtype in (("grey16", (40, 40), np.uint16), ("five", (40, 40, 5), np.uint8)):
+        root = tmp_path / kind
+        for part in ("images", "masks"):
+            (root / part).mkdir(parents=True)
+        for i in range(4):
+            image = random.integers(0, 4000 if dtype is np.uint16 else 255, shape).astype(dtype)
+            planar = {} if len(shape) == 2 else {"planarconfig": "contig"}
+            tifffile.imwrite(root / "images" / f"{i}.tif", image, photometric="minisblack", **planar)
+            Image.fromarray((random.random((40, 40)) > 0.5).astype(np.uint8)).save(root / "masks" / f"{i}.png")
+        result = pw.fit(root, out=tmp_path / f"run-{kind}", steps=2, settings=tiny)
+        assert result.segmenter.normalization.channels == (1 if kind == "grey16" else 5)
+        assert result.segmenter.predict(root / "images" / "0.tif").labels.shape == (40, 40)
+
+
+def _fit_command(folder, run, steps, *more):
+    settings = [
+        "crop_size=[32,32]",
+        "batch_size=2",
+        "threads=1",
+        "model_options={width: 0.0625, depth: 3}",
+        "log_every=1",
+        "validate_every=2",
+    ]
+    options = [part for setting in settings for part in ("--set", setting)]
+    start = ["--steps", str(steps), *options] if not more else list(more)
+    return [sys.executable, "-m", "pixelwise", "fit", str(folder), "--out", str(run), *start]
+
+
+def test_a_run_killed_at_random_moments_ends_byte_equal(folder, tmp_path):
+    """SIGKILL, wherever it falls; after each one every file that is there is whole."""
+    steps = 60
+    subprocess.run(_fit_command(folder, tmp_path / "whole", steps), check=True, capture_output=True)
+    random = np.random.default_rng(7)
+    run = tmp_path / "run"
+    command = _fit_command(folder, run, steps)
+    kills = 0
+    wanted = 12 if os.environ.get("PIXELWISE_SOAK") else 3
+    while True:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if kills < wanted:
+            _wait_for_log(run, process)
+            time.sleep(random.uniform(0, 0.5))
+            process.kill()
+            process.wait()
+            process.stdout.close()
+            kills += 1
+            if (run / "model.safetensors").exists():
+                pw.load(run / "model.safetensors")
+            command = _fit_command(folder, run, steps, "--resume")
+            continue
+        output = process.communicate()[0]
+        assert process.returncode == 0, output.decode()
+        break
+    assert (run / "model.safetensors").read_bytes() == (tmp_path / "whole" / "model.safetensors").read_bytes()
+    assert not [p for p in run.rglob("*.part")]
+
+
+def _wait_for_log(run, process):
+    """Until this process has begun to train, or has ended."""
+    log = run / "log.jsonl"
+    size = log.stat().st_size if log.exists() else 0
+    while process.poll() is None and not (log.exists() and log.stat().st_size > size):
+        time.sleep(0.02)

@@ -1,0 +1,131 @@
+"""Predicting files: names kept, nothing overwritten, a bad picture does not stop the others."""
+
+import csv
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from pixelwise.errors import BadOption, DataError
+from pixelwise.flow.evaluate import evaluate_folder
+from pixelwise.flow.predict import find_pictures, predict_files
+from pixelwise.labels import LabelSet
+from pixelwise.layers.normalization import Normalization
+from pixelwise.models import build
+from pixelwise.segmenter import Segmenter
+
+OPTIONS = {"num_classes": 2, "width": 0.0625, "depth": 3}
+
+
+def opened(path):
+    """A picture that holds no file."""
+    with Image.open(path) as image:
+        return image.copy()
+
+
+@pytest.fixture
+def segmenter():
+    torch.manual_seed(0)
+    labels = LabelSet(("background", "foreground"), ((0, 0, 0), (200, 30, 30)), {0: 0, 255: 1})
+    architecture = {"builder": "unet", "options": OPTIONS}
+    return Segmenter(build("unet", **OPTIONS), Normalization((50.0,) * 3, (50.0,) * 3), labels, architecture)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    root = tmp_path / "new"
+    (root / "deep").mkdir(parents=True)
+    random = np.random.default_rng(0)
+    for name, size in (("a.png", (20, 30)), ("b.JPG", (17, 9)), ("deep/c.bmp", (1, 1)), ("d é.png", (40, 41))):
+        Image.fromarray(random.integers(0, 255, (*size, 3)).astype(np.uint8)).save(root / name)
+    (root / "notes.txt").write_text("not a picture")
+    return root
+
+
+def test_folders_files_and_globs_name_each_picture_once(pictures):
+    names = [p.name for p in find_pictures([str(pictures), str(pictures / "a.png"), str(pictures / "*.png")])]
+    assert names == ["a", "b", "d é", "deep/c"]
+    assert [p.name for p in find_pictures([str(pictures / "**" / "*.bmp")])] == ["c"]
+
+
+def test_equal_stems_keep_their_suffix(pictures):
+    Image.new("RGB", (3, 3)).save(pictures / "a.jpg")
+    assert [p.name for p in find_pictures([str(pictures)])][:2] == ["a.jpg", "a.png"]
+
+
+def test_inputs_that_name_nothing_are_refused(pictures, tmp_path):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="empty: folder holds no pictures"):
+        find_pictures([str(tmp_path / "empty")])
+    with pytest.raises(DataError, match=r"nothing\*\.png: there is no such file, folder or match"):
+        find_pictures([str(tmp_path / "nothing*.png")])
+    Image.new("RGB", (3, 3)).save(tmp_path / "a.png")
+    with pytest.raises(DataError, match=r"two pictures are both called a\.png"):
+        find_pictures([str(pictures / "a.png"), str(tmp_path / "a.png")])
+
+
+def test_all_kinds_have_the_pictures_size_and_name(segmenter, pictures, tmp_path):
+    out = tmp_path / "out"
+    found = find_pictures([str(pictures)])
+    done = predict_files(segmenter, found, out, kinds="mask,overlay,confidence,polygons,areas")
+    assert (done.written, done.skipped, done.faults) == (4, 0, ())
+    rows = list(csv.DictReader((out / "areas.csv").read_text(encoding="utf-8").splitlines()))
+    for picture in found:
+        size = opened(picture.path).size
+        mask = opened(out / "mask" / f"{picture.name}.png")
+        assert (mask.size, mask.mode) == (size, "P")
+        assert opened(out / "overlay" / f"{picture.name}.png").size == size
+        assert opened(out / "confidence" / f"{picture.name}.png").mode == "L"
+        assert json.loads((out / "polygons" / f"{picture.name}.geojson").read_text())["type"] == "FeatureCollection"
+        mine = {row["class"]: int(row["pixels"]) for row in rows if row["picture"] == picture.name}
+        assert mine["foreground"] == (np.asarray(mask) == 1).sum()
+        assert sum(mine.values()) == size[0] * size[1]
+
+
+def test_a_mask_is_visible_and_not_all_black(segmenter, pictures, tmp_path):
+    predict_files(segmenter, find_pictures([str(pictures / "d é.png")]), tmp_path / "out", kinds="mask")
+    mask = opened(tmp_path / "out" / "mask" / "d é.png")
+    assert mask.getpalette()[3:6] == [200, 30, 30]
+
+
+def test_nothing_is_overwritten_unless_asked(segmenter, pictures, tmp_path):
+    found = find_pictures([str(pictures)])
+    out = tmp_path / "out"
+    predict_files(segmenter, found[:2], out)
+    mine = out / "mask" / "a.png"
+    mine.write_bytes(b"edited by hand")
+    with pytest.raises(DataError, match=r"a\.png exists already; choose another --out, or --overwrite or --resume"):
+        predict_files(segmenter, found, out)
+    assert not (out / "mask" / "deep").exists()
+    done = predict_files(segmenter, found, out, resume=True)
+    assert (done.written, done.skipped) == (2, 2)
+    assert mine.read_bytes() == b"edited by hand"
+    predict_files(segmenter, found, out, overwrite=True)
+    assert opened(mine).mode == "P"
+
+
+def test_a_bad_picture_is_named_and_the_others_are_done(segmenter, pictures, tmp_path):
+    (pictures / "b.JPG").write_bytes(b"junk")
+    done = predict_files(segmenter, find_pictures([str(pictures)]), tmp_path / "out")
+    assert done.written == 3
+    assert len(done.faults) == 1
+    assert "b.JPG" in done.faults[0]
+
+
+def test_unknown_kinds_are_refused(segmenter, pictures, tmp_path):
+    with pytest.raises(BadOption, match="--save takes mask, overlay, confidence, polygons, areas.*got 'masks'"):
+        predict_files(segmenter, find_pictures([str(pictures)]), tmp_path / "out", kinds="masks")
+
+
+def test_a_folder_is_evaluated_with_the_models_own_table(segmenter, make_folder, tmp_path):
+    make_folder(tmp_path / "all", count=3)
+    part, evaluation = evaluate_folder(segmenter, tmp_path / "all")
+    assert part == "all"
+    assert len(evaluation.pictures) == 3
+    assert evaluation.scores.confusion.sum() == 3 * 32 * 40
+    only_background = make_folder(tmp_path / "empty", count=2, values=(0,))
+    evaluate_folder(segmenter, only_background)
+    with pytest.raises(DataError, match="has no part 'test'; it has all"):
+        evaluate_folder(segmenter, tmp_path / "all", split="test")
