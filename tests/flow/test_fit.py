@@ -205,11 +205,13 @@ def test_ctrl_c_before_the_first_validation_still_leaves_a_model(folder, tmp_pat
     settings = tiny | {"log_every": 1, "validate_every": 10}
     stopped = pw.fit(folder, out=tmp_path / "run", steps=20, settings=settings, tell=Stopwatch(2))
     assert stopped.outcome == "interrupted"
-    assert pw.load(stopped.run / "model.safetensors").scores["step"] == 2
+    assert pw.load(stopped.run / "model.safetensors").scores["mean_iou"] == pytest.approx(
+        stopped.scores.mean_iou, abs=1e-6
+    )
 
 
 def test_minutes_are_held(folder, tmp_path, tiny):
-    """No time is measured: the clock is ours, and jumps at each step."""
+    """The clock ends the run at a logged step; how well it is held is measured in benchmarks."""
     result = pw.fit(folder, out=tmp_path / "run", minutes=0.2, settings=tiny | {"steps": 100_000, "log_every": 1})
     assert result.outcome == "budget"
     assert result.report.exists()

@@ -12,6 +12,7 @@ from pixelwise.data.batch import Batches
 from pixelwise.errors import CheckpointError, TrainingError
 from pixelwise.inference.evaluate import evaluate_network
 from pixelwise.layers.normalization import Normalization
+from pixelwise.layers.small_batch import warn_once
 from pixelwise.models import build
 from pixelwise.training import state as state_module
 from pixelwise.training.loop import Ended, StepLogged, Validated, train
@@ -148,6 +149,7 @@ def test_an_all_void_batch_is_no_update(tmp_path, arrays):
 
 
 def test_a_batch_of_one_on_the_smallest_map_trains(tmp_path, arrays, caplog):
+    warn_once.cache_clear()
     plan = recipe(batch_size=1, crop_size=[4, 4], steps=2)
     with caplog.at_level(logging.WARNING):
         events, _ = run(tmp_path, arrays(), plan)

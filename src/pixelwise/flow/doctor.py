@@ -44,6 +44,7 @@ class Understanding:
         pixel_counts: pixels of each class over all splits, (K,) int64.
         void_pixels: pixels that never count.
         image_counts: pictures that hold the class, (K,) int64.
+        mask_counts: {mask: pixels of each class in it, (K,) int64}.
         sizes: {(height, width): pictures}.
         channels: of the pictures; 3 where gray and color ones are mixed.
         dtype: "uint8", "uint16" or "float32".
@@ -60,6 +61,7 @@ class Understanding:
     pixel_counts: NDArray[np.int64]
     void_pixels: int
     image_counts: NDArray[np.int64]
+    mask_counts: Mapping[Path, NDArray[np.int64]]
     sizes: Counter[tuple[int, int]]
     channels: int
     dtype: str
@@ -159,7 +161,8 @@ def understand(
         splits = {split: sound for split, sound in splits.items() if sound}
         used = [pair for pairs in splits.values() for pair in pairs]
         infos = [info for pair in used if isinstance(info := found.images[pair.image], ImageInfo)]
-    counts, void_pixels, image_counts = _count(used, masks, encoding.labels)
+    mask_counts, void_pixels = _count(used, masks, encoding.labels)
+    counts = np.sum(list(mask_counts.values()), 0)
     faults += _class_faults(used, masks, encoding.labels, counts)
     return Understanding(
         root=layout.root,
@@ -170,7 +173,8 @@ def understand(
         encoding=encoding.sentence,
         pixel_counts=counts,
         void_pixels=void_pixels,
-        image_counts=image_counts,
+        image_counts=np.sum([here > 0 for here in mask_counts.values()], 0),
+        mask_counts=mask_counts,
         sizes=Counter(info.size for info in infos),
         channels=channels,
         dtype=dtype,
@@ -233,10 +237,9 @@ def _size_message(pair: Pair, image: ImageInfo, mask: MaskStatistics) -> str:
 
 def _count(
     pairs: list[Pair], masks: Mapping[Path, MaskStatistics], labels: LabelSet
-) -> tuple[NDArray[np.int64], int, NDArray[np.int64]]:
-    """Pixels of each class, of void, and pictures that hold each class."""
-    counts = np.zeros(labels.num_classes, np.int64)
-    image_counts = np.zeros(labels.num_classes, np.int64)
+) -> tuple[dict[Path, NDArray[np.int64]], int]:
+    """Pixels of each class in each mask, and of void in all."""
+    counts: dict[Path, NDArray[np.int64]] = {}
     void_pixels = 0
     for pair in pairs:
         assert pair.mask is not None
@@ -248,9 +251,8 @@ def _count(
                 void_pixels += count
             else:
                 here[cls] += count
-        counts += here
-        image_counts += here > 0
-    return counts, void_pixels, image_counts
+        counts[pair.mask] = here
+    return counts, void_pixels
 
 
 def _kind(pairs: list[Pair], infos: list[ImageInfo]) -> tuple[int, str, list[Fault]]:

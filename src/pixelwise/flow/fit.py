@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 import signal
 import threading
 import time
@@ -14,26 +13,32 @@ from typing import IO, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.folder import PairDataset
-from pixelwise.data.sample import Sample
 from pixelwise.errors import BadOption, DataError, TrainingError
-from pixelwise.files import write_text
 from pixelwise.flow import planner
 from pixelwise.flow.doctor import Understanding, understand
-from pixelwise.flow.machine import Machine, peak_memory_mebibytes, this_machine
+from pixelwise.flow.machine import Machine, this_machine
 from pixelwise.flow.plan import Plan
-from pixelwise.inference.evaluate import Evaluation, evaluate_network
-from pixelwise.inference.pictures import displayable, errors_picture, overlay, write_picture
+from pixelwise.flow.result import (
+    Outcome,
+    best_and_worst,
+    examples,
+    settle_precision,
+    spread,
+    summary,
+    write_result,
+)
+from pixelwise.inference.evaluate import evaluate_network
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
 from pixelwise.models import build
 from pixelwise.report.page import write_report
 from pixelwise.segmenter import Segmenter
 from pixelwise.training.loop import Ended, StepLogged, Validated, train
-from pixelwise.version import VERSION
 
 DEFAULT_MINUTES = 10.0
 MODEL, PLAN, LOG, RESULT, STATE, PICTURES = (
@@ -192,12 +197,12 @@ def fit(
 
 @dataclass(frozen=True)
 class Parts:
-    """The pictures of a run. `test` is empty where the folder names none."""
+    """The pictures of a run. `test` is None where the folder names none; `presence` (n, K) is of the training part."""
 
     train: MemoryDataset
     validation: MemoryDataset
     test: PairDataset | None
-    statistics: planner.Statistics
+    presence: NDArray[np.bool_]
 
 
 def _check_options(minutes: float | None, steps: int | None, resume: bool, plan: str | Path | None) -> None:
@@ -276,65 +281,69 @@ def _make_plan(
     if pool is None or len(pool) == 0:
         raise DataError(f"{folder} has no training pictures with masks (its splits: {', '.join(datasets) or 'none'})")
     limit = int(machine.memory_bytes * planner.MEMORY_SHARE)
-    test = datasets.get("test")
-    test = test if test is not None and len(test) else None
-    reasons = {}
+    test = datasets.get("test") or None
     with clock.part("reading"):
-        memory = MemoryDataset(pool, limit_bytes=limit)
-        statistics = planner.measure(memory, labels, progress)
+        counts = _counts(understanding, pool)
         given = datasets.get("val")
-        if given is not None and len(given):
-            train_names, chosen = list(range(len(pool))), given
-            reasons["validation"] = f"the folder's own validation part, {len(given)} pictures"
-            inside = train_names
+        if given:
+            inside, chosen = list(range(len(pool))), given
+            reason = f"the folder's own validation part, {len(given)} pictures"
         else:
-            inside, held = planner.split_validation(statistics.counts, seed)
+            inside, held = planner.split_validation(counts, seed)
             chosen = pool.subset(held)
-            reasons["validation"] = (
+            reason = (
                 f"{len(held)} of {len(pool)} pictures are kept from training, chosen so that every class is on both "
                 "sides where that is possible"
                 if len(pool) > 1
                 else "there is one picture: it trains and validates, so the scores say nothing of other pictures"
             )
-        statistics = statistics.of(inside)
-        parts = Parts(memory.subset(inside), MemoryDataset(chosen, limit_bytes=limit), test, statistics)
+        memory = MemoryDataset(pool.subset(inside), limit_bytes=limit)
+        statistics = planner.measure(memory, counts[inside], progress)
+        parts = Parts(memory, MemoryDataset(chosen, limit_bytes=limit), test, statistics.presence)
         normalization = Normalization(statistics.mean, statistics.deviation)
     with clock.part("trials"):
-        left = budget * 60 - clock.seconds if budget is not None else None
-        recipe, more, training_seconds = planner.plan_recipe(
+        decision = planner.decide(
             parts.train,
             parts.validation,
             statistics,
             labels,
             normalization,
             machine=machine,
-            seconds_left=left,
+            seconds_left=(lambda: budget * 60 - clock.seconds) if budget is not None else None,
             steps=steps,
             model=model,
             seed=seed,
             settings=settings,
-            num_test_pictures=len(test) if test is not None else 0,
+            num_final=len(test) if test else len(chosen),
             progress=progress,
         )
-    if training_seconds is not None and budget is not None:
-        spent = clock.parts.get("trials", 0.0)
-        training_seconds = max(training_seconds - spent, 5.0)
-        reasons["budget"] = f"{budget:g} minutes for everything: {training_seconds / 60:.1f} of them are for training"
+    reasons = {"validation": reason}
+    if budget is not None and decision.training_seconds is not None:
+        minutes = decision.training_seconds / 60
+        reasons["budget"] = f"{budget:g} minutes for everything: {minutes:.1f} of them are for training"
     made = Plan(
-        recipe=recipe,
-        reasons=reasons | more,
+        recipe=decision.recipe,
+        reasons=reasons | decision.reasons,
         split={
             "train": tuple(pool.pairs[i].name for i in inside),
             "validation": tuple(pair.name for pair in chosen.pairs),
-            "test": tuple(pair.name for pair in test.pairs) if test is not None else (),
+            "test": tuple(pair.name for pair in test.pairs) if test else (),
         },
         labels=labels,
         normalization=normalization,
+        validate_on=decision.validate_on,
+        evaluate_on=decision.evaluate_on,
         data=understanding.to_record(),
         budget_minutes=budget,
-        training_seconds=training_seconds,
+        training_seconds=decision.training_seconds,
     )
     return made, parts
+
+
+def _counts(understanding: Understanding, data: PairDataset) -> NDArray[np.int64]:
+    """(n, K) pixels of each class in each picture of a data set."""
+    rows = [understanding.mask_counts[pair.mask] for pair in data.pairs if pair.mask is not None]
+    return np.stack(rows)
 
 
 def _parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -> Parts:
@@ -359,9 +368,8 @@ def _parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -
     test = find(plan.split["test"], ("test",), "test") if plan.split["test"] else None
     if train is None or validation is None:
         raise DataError("the folder's parts are no longer those of the plan; make a new plan with a new fit")
-    memory = MemoryDataset(train, limit_bytes=limit)
-    statistics = planner.measure(memory, plan.labels, lambda what, done, total: None)
-    return Parts(memory, MemoryDataset(validation, limit_bytes=limit), test, statistics)
+    presence = _counts(understanding, train) > 0
+    return Parts(MemoryDataset(train, limit_bytes=limit), MemoryDataset(validation, limit_bytes=limit), test, presence)
 
 
 @contextmanager
@@ -408,14 +416,16 @@ def _train_and_report(
         seed=recipe.seed,
         class_crops=recipe.class_crops,
         class_shares=recipe.class_crop_shares,
-        presence=parts.statistics.presence,
+        presence=parts.presence,
     )
+
+    looked_at = parts.validation.subset(spread(len(parts.validation), plan.validate_on))
 
     def validate(candidate: nn.Module) -> Scores:
         return evaluate_network(
             candidate,
             plan.normalization,
-            parts.validation,
+            looked_at,
             precision=recipe.precision,
             rank_pictures=False,
         ).scores
@@ -451,12 +461,7 @@ def _train_and_report(
             if isinstance(event, Validated):
                 if event.best:
                     segmenter.network = event.network
-                    segmenter.scores = {
-                        "split": "validation",
-                        "mean_iou": round(event.scores.mean_iou, 6),
-                        "pixel_accuracy": round(event.scores.pixel_accuracy, 6),
-                        "step": event.step,
-                    }
+                    segmenter.scores = {"split": "validation"} | summary(event.scores)
                     _save_model(segmenter, run / MODEL)
                 _log(
                     log,
@@ -491,32 +496,38 @@ def _train_and_report(
     best = Segmenter.load(run / MODEL)
     best.network.to(machine.device)
     with clock.part("evaluating"):
-        split, evaluation, evaluated = _final_evaluation(best, parts, recipe.precision, tell, outcome)
-        pictures = _pictures(best, evaluation, evaluated, parts.train, run)
-    _write_result(
-        folder, run, understanding, plan, best, split, evaluation, pictures, outcome, step, speeds, machine, clock
+        # after an interruption someone is waiting: the validation part is read already
+        tested = parts.test if outcome != "interrupted" else None
+        split, whole = ("test", tested) if tested is not None else ("validation", parts.validation)
+        data = whole.subset(spread(len(whole), plan.evaluate_on))
+        settle_precision(best, parts.validation)
+        evaluation = evaluate_network(
+            best.network,
+            best.normalization,
+            data,
+            precision=best.precision,
+            flip=best.flip,
+            progress=lambda done, total: tell(Progressed("evaluating", done, total)),
+        )
+        protocol = evaluation.protocol
+        if len(data) < len(whole):
+            protocol += f"; the pictures are spread evenly over the {len(whole)} of this part"
+        best.scores = {"split": split, "protocol": protocol, "pictures": len(data)} | summary(evaluation.scores)
+        _save_model(best, run / MODEL)
+    write_result(
+        run / RESULT,
+        Outcome(folder, run, outcome, step, speeds, split, protocol),
+        understanding,
+        plan,
+        best,
+        evaluation,
+        best_and_worst(best, evaluation, data, run) + examples(best.labels, parts.train, run),
+        machine.describe(),
+        clock.parts,
     )
     with clock.part("report"):
         report = write_report(run)
     return FitResult(best, evaluation.scores, split, run, outcome, report)
-
-
-def _final_evaluation(
-    segmenter: Segmenter, parts: Parts, precision: Any, tell: Tell, outcome: str
-) -> tuple[str, Evaluation, Any]:
-    """(name of the part, evaluation, its data set): the folder's test part, else the validation part."""
-    split, data = ("test", parts.test) if parts.test is not None else ("validation", parts.validation)
-    if outcome == "interrupted":
-        split, data = "validation", parts.validation  # someone is waiting
-    evaluation = evaluate_network(
-        segmenter.network,
-        segmenter.normalization,
-        data,
-        precision=precision,
-        flip=segmenter.flip,
-        progress=lambda done, total: tell(Progressed("evaluating", done, total)),
-    )
-    return split, evaluation, data
 
 
 def _save_model(segmenter: Segmenter, path: Path) -> None:
@@ -536,139 +547,3 @@ def _log(file: IO[str], record: dict[str, Any]) -> None:
 
 def _finite(value: float) -> float | None:
     return round(value, 6) if math.isfinite(value) else None
-
-
-def _pictures(segmenter: Segmenter, evaluation: Evaluation, data: Any, train: Any, run: Path) -> list[dict[str, Any]]:
-    """Pictures for the report: a few training pairs, and the best and worst of the evaluation."""
-    labels = segmenter.labels
-    listed: list[dict[str, Any]] = []
-    for number, index in enumerate(np.linspace(0, len(train) - 1, min(len(train), 6)).astype(int)):
-        sample = train[int(index)]
-        file = f"{PICTURES}/data-{number}.jpg"
-        image, target = _thumbnail(sample)
-        write_picture(overlay(image, target, labels, opacity=0.45), run / file, quality=88)
-        listed.append({"kind": "data", "file": file, "name": sample.name})
-    ranked = sorted((p for p in evaluation.pictures if math.isfinite(p.mean_iou)), key=lambda p: p.mean_iou)
-    count = min(3, len(ranked) // 2) or min(1, len(ranked))
-    chosen = [("best", p) for p in reversed(ranked[-count:])] if count else []
-    if len(ranked) > 1:
-        chosen += [("worst", p) for p in ranked[:count]]
-    for number, (kind, picture) in enumerate(chosen):
-        sample = data[picture.index]
-        prediction = segmenter.predict_dense(sample.image, name=sample.name).labels
-        image, target = _thumbnail(sample)
-        shown = _thumbnail(Sample(sample.image, {"labels": prediction}, sample.name))[1]
-        files = {
-            "image": (f"{PICTURES}/{kind}-{number}-image.jpg", displayable(image)),
-            "target": (f"{PICTURES}/{kind}-{number}-target.png", labels.colored(target)),
-            "prediction": (f"{PICTURES}/{kind}-{number}-prediction.png", labels.colored(shown)),
-            "errors": (f"{PICTURES}/{kind}-{number}-errors.png", errors_picture(image, shown, target, labels.void)),
-        }
-        for path, pixels in files.values():
-            write_picture(pixels, run / path)
-        listed.append(
-            {"kind": kind, "name": sample.name, "mean_iou": round(picture.mean_iou, 6)}
-            | {key: path for key, (path, _) in files.items()}
-        )
-    return listed
-
-
-def _thumbnail(sample: Sample, longest: int = 480) -> tuple[Any, Any]:
-    """Image and target, the longest side at most `longest`, the target by nearest."""
-    import cv2
-
-    image, target = sample.image, sample.targets["labels"]
-    factor = longest / max(target.shape)
-    if factor >= 1:
-        return image, target
-    size = (max(round(target.shape[1] * factor), 1), max(round(target.shape[0] * factor), 1))
-    small = cv2.resize(displayable(image), size, interpolation=cv2.INTER_AREA)
-    return small, cv2.resize(target, size, interpolation=cv2.INTER_NEAREST_EXACT)
-
-
-_OUTCOMES = {
-    "finished": "All planned steps were made.",
-    "plateau": "Training ended early: validation mean IoU had stopped growing.",
-    "budget": "Training ended when its time was used up.",
-    "interrupted": "Training was interrupted; this is the best model up to then. --resume goes on.",
-}
-
-
-def _write_result(
-    folder: Path,
-    run: Path,
-    understanding: Understanding,
-    plan: Plan,
-    best: Segmenter,
-    split: str,
-    evaluation: Evaluation,
-    pictures: list[dict[str, Any]],
-    outcome: str,
-    step: int,
-    speeds: list[float],
-    machine: Machine,
-    clock: Clock,
-) -> None:
-    labels = plan.labels
-    scores = evaluation.scores.to_record()
-    for record, color in zip(scores["per_class"], labels.palette, strict=True):
-        record["color"] = list(color)
-    counted = max(int(understanding.pixel_counts.sum()), 1)
-    model = shlex.quote(str(run / MODEL))
-    write_text(
-        json.dumps(
-            {
-                "name": folder.resolve().name,
-                "version": VERSION,
-                "outcome": outcome,
-                "outcome_text": _OUTCOMES.get(outcome, outcome),
-                "steps": step,
-                "scores": {"split": split, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)}
-                | scores,
-                "data": {
-                    "classes": [
-                        {
-                            "name": name,
-                            "color": list(color),
-                            "pixels": int(understanding.pixel_counts[i]),
-                            "share": float(understanding.pixel_counts[i] / counted),
-                            "pictures": int(understanding.image_counts[i]),
-                        }
-                        for i, (name, color) in enumerate(zip(labels.names, labels.palette, strict=True))
-                    ],
-                    "void_share": float(understanding.void_pixels / (counted + understanding.void_pixels)),
-                    "sizes": [[h, w, n] for (h, w), n in understanding.sizes.most_common()],
-                    "layout": understanding.layout,
-                    "rule": understanding.rule,
-                    "encoding": understanding.encoding,
-                    "channels": understanding.channels,
-                    "dtype": understanding.dtype,
-                    "notes": list(understanding.notes),
-                    "faults": [str(fault) for fault in understanding.faults],
-                    "splits": {part: len(names) for part, names in plan.split.items()},
-                },
-                "pictures": pictures,
-                "speed": {
-                    "training_images_per_second": round(float(np.median(speeds)), 2) if speeds else None,
-                    "predict_seconds_per_megapixel": round(evaluation.seconds_per_megapixel, 4),
-                    "peak_memory_mib": round(peak_memory_mebibytes()),
-                    "machine": machine.describe(),
-                    "precision": plan.recipe.precision,
-                    "seconds": {part: round(seconds, 1) for part, seconds in clock.parts.items()},
-                },
-                "model_file": MODEL,
-                "parameters": best.parameters,
-                "commands": {
-                    "predict": f"pixelwise predict {model} NEW_PICTURES --out predictions",
-                    "evaluate": f"pixelwise evaluate {model} {shlex.quote(str(folder))}",
-                    "reproduce": (
-                        f"pixelwise fit {shlex.quote(str(folder))} --plan {shlex.quote(str(run / PLAN))} --out NEW_RUN"
-                    ),
-                    "resume": f"pixelwise fit {shlex.quote(str(folder))} --resume --out {shlex.quote(str(run))}",
-                },
-            },
-            ensure_ascii=False,
-            indent=1,
-        ),
-        run / RESULT,
-    )

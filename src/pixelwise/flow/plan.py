@@ -28,6 +28,7 @@ class Plan:
         flip: whether predictions average with the mirrored picture.
         budget_minutes: the time that was asked for, or None where steps were.
         training_seconds: what is left of it for training, or None.
+        validate_on, evaluate_on: how many pictures each validation and the final evaluation take, evenly spread.
     """
 
     recipe: Recipe
@@ -35,6 +36,8 @@ class Plan:
     split: dict[str, tuple[str, ...]]
     labels: LabelSet
     normalization: Normalization
+    validate_on: int
+    evaluate_on: int
     data: dict[str, Any] = field(default_factory=dict)
     flip: bool = False
     budget_minutes: float | None = None
@@ -49,6 +52,8 @@ class Plan:
             "budget_minutes": self.budget_minutes,
             "training_seconds": self.training_seconds,
             "flip": self.flip,
+            "validate_on": self.validate_on,
+            "evaluate_on": self.evaluate_on,
             "normalization": self.normalization.to_record(),
             "labels": self.labels.to_record(),
             "split": {part: list(names) for part, names in self.split.items()},
@@ -80,6 +85,8 @@ class Plan:
             split={part: tuple(names) for part, names in record["split"].items()},
             labels=LabelSet.from_record(record["labels"]),
             normalization=Normalization.from_record(record["normalization"]),
+            validate_on=int(record["validate_on"]),
+            evaluate_on=int(record["evaluate_on"]),
             data=record.get("data", {}),
             flip=bool(record["flip"]),
             budget_minutes=record["budget_minutes"],

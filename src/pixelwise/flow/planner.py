@@ -5,21 +5,20 @@ The choices and the measurements behind them are in docs/explanation/planning.md
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pixelwise.data.augment import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.sample import Dataset
-from pixelwise.errors import DataError, TrainingError
+from pixelwise.errors import TrainingError
 from pixelwise.flow.machine import Machine, fast_bfloat16
 from pixelwise.inference.predict import predict_image
 from pixelwise.labels import LabelSet
@@ -33,8 +32,11 @@ from pixelwise.training.recipe import Precision, Recipe
 Progress = Callable[[str, int, int], None]
 
 TRIAL_STEPS = 6
+LOOKED_AT = 200  # pictures whose colors and sizes are measured
 RESERVE = 6.0  # seconds for the report and the files, besides the measured evaluation
 VALIDATION_SHARE = 0.08  # of the training time
+EVALUATION_SHARE = 0.15  # of what is left when training is planned
+VIEWS_WANTED = 6000  # crops that a network should see before a wider one pays; docs/explanation/planning.md
 MEMORY_SHARE = 0.25  # of the machine's memory for decoded pictures
 
 
@@ -44,14 +46,12 @@ class Statistics:
 
     Attributes:
         counts: (n, K) pixels of each class in each picture.
-        void: share of void pixels, 0–1.
         mean, deviation: per channel, 0–255.
         median_size: (height, width).
         upright: whether classes or brightness lie differently at top and bottom, over the pictures.
     """
 
     counts: NDArray[np.int64]
-    void: float
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     median_size: tuple[int, int]
@@ -69,39 +69,30 @@ class Statistics:
         """(n, K) which picture has which class."""
         return self.counts > 0
 
-    def of(self, indices: Sequence[int]) -> "Statistics":
-        """The same with the counts of some of the pictures alone."""
-        return replace(self, counts=self.counts[list(indices)])
 
+def measure(dataset: Dataset, counts: NDArray[np.int64], progress: Progress) -> Statistics:
+    """Look at up to 200 training pictures, evenly over the set.
 
-def measure(dataset: Dataset, labels: LabelSet, progress: Progress) -> Statistics:
-    """Read every training picture once; those that fit stay in memory."""
-    n, k = len(dataset), labels.num_classes
-    counts = np.zeros((n, k), np.int64)
-    void = pixels = 0
-    sums: list[NDArray[np.float64]] = []
-    sizes = []
-    profiles: list[NDArray[np.float64]] = []
+    Args:
+        counts: (n, K) pixels of each class in each picture, which the doctor knows.
+    """
+    n, k = counts.shape
+    looked_at = np.unique(np.linspace(0, n - 1, min(n, LOOKED_AT)).astype(int))
+    moments, sizes, profiles = [], [], []
     with ThreadPoolExecutor(2) as pool:
-        for i, sample in enumerate(pool.map(dataset.__getitem__, range(n))):
+        for i, sample in enumerate(pool.map(dataset.__getitem__, looked_at.tolist())):
             target = sample.targets["labels"]
-            histogram = np.bincount(target.ravel(), minlength=k)
-            counts[i] = histogram[:k]
-            void += int(target.size - counts[i].sum())
-            pixels += target.size
             sizes.append(target.shape)
-            if i % max(n // 200, 1) == 0:
-                step = max(target.shape[0] // 256, 1)
-                sums.append(_moments(sample.image[::step, ::step]))
-                profiles.append(_profile(sample.image, target, k))
-            progress("reading pictures", i + 1, n)
-    moments = np.mean(sums, 0)
-    deviation = np.sqrt(np.maximum(moments[1] - moments[0] ** 2, 1.0))
+            step = max(target.shape[0] // 256, 1)
+            moments.append(_moments(sample.image[::step, ::step]))
+            profiles.append(_profile(sample.image, target, k))
+            progress("looking at pictures", i + 1, len(looked_at))
+    mean, square = np.mean(moments, 0)
+    deviation = np.sqrt(np.maximum(square - mean**2, 1.0))
     height, width = (int(np.median([s[axis] for s in sizes])) for axis in (0, 1))
     return Statistics(
         counts,
-        void / max(pixels, 1),
-        tuple(round(float(v), 3) for v in moments[0]),
+        tuple(round(float(v), 3) for v in mean),
         tuple(round(float(v), 3) for v in deviation),
         (height, width),
         _is_upright(np.array(profiles)),
@@ -163,14 +154,23 @@ def split_validation(counts: NDArray[np.int64], seed: int) -> tuple[list[int], l
 
 
 @dataclass(frozen=True)
-class Trial:
-    """Seconds per training step of a network, or none where memory ran out."""
+class Decision:
+    """What the planner decided.
 
-    options: dict[str, Any]
-    seconds: float | None
+    Attributes:
+        reasons: one line for each choice, by the setting's name.
+        training_seconds: what is left of the budget for training; None where steps were asked for.
+        validate_on, evaluate_on: how many pictures each validation and the final evaluation take.
+    """
+
+    recipe: Recipe
+    reasons: dict[str, str]
+    training_seconds: float | None
+    validate_on: int
+    evaluate_on: int
 
 
-def plan_recipe(
+def decide(
     train: MemoryDataset,
     validation: Dataset,
     statistics: Statistics,
@@ -178,39 +178,108 @@ def plan_recipe(
     normalization: Normalization,
     *,
     machine: Machine,
-    seconds_left: float | None,
+    seconds_left: Callable[[], float] | None,
     steps: int | None,
     model: str | None,
     seed: int,
     settings: dict[str, Any],
-    num_test_pictures: int = 0,
+    num_final: int,
     progress: Progress = lambda what, done, total: None,
-) -> tuple[Recipe, dict[str, str], float | None]:
-    """The recipe, a reason for each of its choices, and the seconds left for training.
+) -> Decision:
+    """Choose everything.
 
     Args:
-        seconds_left: of the budget; None with `steps`, and then nothing is timed.
+        seconds_left: of the budget, when asked; None with `steps`, and then nothing is timed.
         settings: overrides, by name; they are taken before anything else is chosen.
+        num_final: pictures of the part that is evaluated in the end.
     """
-    reasons: dict[str, str] = {}
+    recipe, reasons = _draft(statistics, labels, len(train), machine, steps, model, seed, settings)
+    network = _choose_network(
+        train,
+        validation,
+        labels,
+        normalization,
+        recipe,
+        machine,
+        seconds_left() if seconds_left is not None else None,
+        settings,
+        progress,
+    )
+    reasons["model"] = network.reason
+    recipe = recipe.with_settings({"model_options": network.options})
+    if seconds_left is None or network.step is None or network.picture is None:
+        recipe = recipe.with_settings(_rhythm(recipe.steps, 20, 10, settings))
+        reasons["steps"] = "as asked"
+        made = Decision(recipe, reasons, None, len(validation), num_final)
+    else:
+        left = seconds_left()
+        evaluate_on = _affordable(num_final, EVALUATION_SHARE * left, network.picture)
+        training = max(left - evaluate_on * network.picture - RESERVE, 5.0)
+        validating = VALIDATION_SHARE * training
+        validate_on = _affordable(len(validation), validating / 12, network.picture)
+        rounds = int(min(max(validating / (network.picture * validate_on), 3), 25))
+        if "steps" not in settings:
+            training_alone = training * 0.95 - rounds * network.picture * validate_on
+            recipe = recipe.with_settings({"steps": max(int(training_alone / network.step), 10)})
+        recipe = recipe.with_settings(_rhythm(recipe.steps, rounds, max(1, round(2 / network.step)), settings))
+        reasons["steps"] = (
+            f"a step takes {network.step:.2f} s here: {recipe.steps} steps fill the {training / 60:.1f} minutes "
+            "that are left for training"
+        )
+        made = Decision(recipe, reasons, training, validate_on, evaluate_on)
+    if made.validate_on < len(validation):
+        reasons["validate_on"] = (
+            f"{made.validate_on} of the {len(validation)} validation pictures, evenly spread: all of them would take "
+            f"more than {VALIDATION_SHARE:.0%} of the time"
+        )
+    if made.evaluate_on < num_final:
+        reasons["evaluate_on"] = (
+            f"{made.evaluate_on} of {num_final} pictures, evenly spread, for the final scores: all of them would take "
+            f"more than {EVALUATION_SHARE:.0%} of the time; `pixelwise evaluate` takes all"
+        )
+    reasons["patience"] = f"the run ends early after {made.recipe.patience} validations without a better mean IoU"
+    for key in settings:
+        reasons[key.partition(".")[0]] = "as you set it"
+    return made
+
+
+def _affordable(count: int, seconds: float, each: float) -> int:
+    """How many of `count` pictures fit into the seconds; at least one."""
+    return max(min(count, int(seconds / max(each, 1e-6))), 1)
+
+
+def _rhythm(steps: int, rounds: int, log_every: int, settings: dict[str, Any]) -> dict[str, int]:
+    """When to log, to validate, and to give up; validations fall on logged steps."""
+    every = max(steps // rounds, 1)
+    log_every = min(log_every, every)
+    rhythm = {
+        "validate_every": every - every % log_every,
+        "log_every": log_every,
+        "warmup": min(20, steps // 5 + 1),
+        "patience": max(rounds // 2, 4),
+    }
+    return {key: value for key, value in rhythm.items() if key not in settings}
+
+
+def _draft(
+    statistics: Statistics,
+    labels: LabelSet,
+    count: int,
+    machine: Machine,
+    steps: int | None,
+    model: str | None,
+    seed: int,
+    settings: dict[str, Any],
+) -> tuple[Recipe, dict[str, str]]:
+    """All that needs no clock. Bad settings are refused here, before any work."""
     height, width = statistics.median_size
     crop = _crop_size(statistics.median_size)
     batch = max(1, min(round(8 * 192 * 192 / (crop[0] * crop[1])), 16))
-    reasons["crop_size"] = (
-        f"pictures are about {height} × {width}; crops of {crop[0]} × {crop[1]} show enough surroundings and many "
-        "different views"
-    )
     precision: Precision = "bf16" if fast_bfloat16(machine) else "fp32"
-    reasons["precision"] = (
-        "this machine computes bfloat16 in hardware, which about halves the time of a step"
-        if precision == "bf16"
-        else "this machine has no fast bfloat16"
-    )
-    augmentation, reasons["augmentation"] = _augmentation(statistics, len(train))
-    imbalance = _rare(statistics)
-    draft: dict[str, Any] = {
+    augmentation, augmentation_reason = _augmentation(statistics, count)
+    class_crops, class_crops_reason = _class_crops(statistics, labels)
+    record = {
         "model": model or "unet",
-        "model_options": {},
         "crop_size": crop,
         "batch_size": batch,
         "steps": steps or 1000,
@@ -219,7 +288,6 @@ def plan_recipe(
         "momentum": 0.9,
         "weight_decay": 1e-2,
         "schedule": "cosine",
-        "warmup": 20,
         "loss": "cross_entropy_dice",
         "augmentation": augmentation.model_dump(mode="json"),
         "average": 0.99,
@@ -227,51 +295,25 @@ def plan_recipe(
         "validate_every": 100,
         "seed": seed,
         "threads": machine.cores,
-    } | imbalance
-    known = Recipe.from_record(draft).with_settings(settings)  # refuses bad settings before any work
-    reasons["rate"] = "AdamW with a short warm-up and a cosine to zero: robust over the sets that we measured"
-    reasons["loss"] = "cross-entropy plus soft Dice: the second follows the IoU that is reported"
-    if imbalance:
-        rare = [labels.names[i] for i in np.argsort(statistics.shares)[:3] if 0 < statistics.shares[i] < 0.05]
-        reasons["class_crops"] = (
-            f"rare classes ({', '.join(rare)}) would be missing from most crops: "
-            f"{imbalance['class_crops']:.0%} of the crops are placed on a class drawn evenly"
-        )
-    else:
-        reasons["class_crops"] = "no class is rare: crops are placed anywhere"
-    reasons["average"] = "a running mean of the weights scores better than the last ones"
-    chosen, reason, per_step, per_picture = _choose_network(
-        train, validation, statistics, labels, normalization, known, machine, seconds_left, settings, progress
-    )
-    reasons["model"] = reason
-    record = known.with_settings({"model_options": chosen})
-    training_seconds: float | None = None
-    if seconds_left is not None and per_step is not None and per_picture is not None:
-        evaluation = per_picture * (len(validation) + num_test_pictures)
-        training_seconds = max(seconds_left - evaluation - RESERVE, 5.0)
-        if steps is None and "steps" not in settings:
-            validating = min(VALIDATION_SHARE * training_seconds, 25 * per_picture * len(validation))
-            record = record.with_settings({"steps": max(int((training_seconds * 0.95 - validating) / per_step), 10)})
-        reasons["steps"] = (
-            f"a step takes {per_step:.2f} s here: {record.steps} steps fill the {training_seconds / 60:.1f} minutes "
-            "that are left for training"
-        )
-        count = VALIDATION_SHARE * training_seconds / max(per_picture * len(validation), 1e-3)
-        rounds = int(min(max(count, 3), 25))
-        log_every = max(1, round(2.0 / per_step))
-    else:
-        reasons["steps"] = "as asked"
-        rounds, log_every = 20, 10
-    every = max(record.steps // rounds, 1)
-    log_every = min(log_every, every)
-    every -= every % log_every  # validations fall on logged steps
-    timing = {"validate_every": max(every, 1), "log_every": log_every, "warmup": min(20, record.steps // 5 + 1)}
-    timing["patience"] = max(rounds // 2, 4)
-    reasons["patience"] = f"the run ends early after {timing['patience']} validations without a better mean IoU"
-    record = record.with_settings({k: v for k, v in timing.items() if k not in settings})
-    for key in settings:
-        reasons[key.partition(".")[0]] = "as you set it"
-    return record, reasons, training_seconds
+    } | class_crops
+    reasons = {
+        "crop_size": (
+            f"pictures are about {height} × {width}; crops of {crop[0]} × {crop[1]} show enough surroundings and many "
+            "different views"
+        ),
+        "rate": "AdamW with a short warm-up and a cosine to zero: robust over the sets that we measured",
+        "loss": "cross-entropy plus soft Dice: the second follows the IoU that is reported",
+        "class_weights": "none: crops placed on rare classes serve them without making the others worse",
+        "class_crops": class_crops_reason,
+        "augmentation": augmentation_reason,
+        "average": "a running mean of the weights scores better than the last ones",
+        "precision": (
+            "this machine computes bfloat16 in hardware, which about halves the time of a step"
+            if precision == "bf16"
+            else "this machine has no fast bfloat16"
+        ),
+    }
+    return Recipe.from_record(record).with_settings(settings), reasons
 
 
 def _crop_size(size: tuple[int, int]) -> tuple[int, int]:
@@ -300,20 +342,34 @@ def _augmentation(statistics: Statistics, count: int) -> tuple[Augmentation, str
     return strong, f"{turned}; size, angle, light and color vary a little, as {count} pictures are not many"
 
 
-def _rare(statistics: Statistics) -> dict[str, Any]:
-    """Settings of class-aware crops where a class has less than 5 % of the pixels; none otherwise."""
+def _class_crops(statistics: Statistics, labels: LabelSet) -> tuple[dict[str, Any], str]:
+    """Settings of class-aware crops where a class has less than 5 % of the pixels, and the reason."""
     shares = statistics.shares
     present = shares > 0
     if present.sum() < 2 or shares[present].min() >= 0.05:
-        return {}
-    drawn = np.where(present, 1.0, 0.0)
-    return {"class_crops": 0.5, "class_crop_shares": tuple(float(v) for v in np.round(drawn / drawn.sum(), 6))}
+        return {}, "no class is rare: crops are placed anywhere"
+    rare = [labels.names[i] for i in np.argsort(shares) if 0 < shares[i] < 0.05]
+    listed = ", ".join(rare[:3]) + (" …" if len(rare) > 3 else "")
+    drawn = np.round(present / present.sum(), 6)
+    return (
+        {"class_crops": 0.5, "class_crop_shares": tuple(float(v) for v in drawn)},
+        f"{listed} would be missing from most crops: half of the crops are placed on a class drawn evenly",
+    )
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network to train: its options, why, and seconds per step and per predicted picture where timed."""
+
+    options: dict[str, Any]
+    reason: str
+    step: float | None = None
+    picture: float | None = None
 
 
 def _choose_network(
     train: MemoryDataset,
     validation: Dataset,
-    statistics: Statistics,
     labels: LabelSet,
     normalization: Normalization,
     recipe: Recipe,
@@ -321,44 +377,37 @@ def _choose_network(
     seconds_left: float | None,
     settings: dict[str, Any],
     progress: Progress,
-) -> tuple[dict[str, Any], str, float | None, float | None]:
-    """(model options, reason, seconds per step, seconds per predicted picture) of the network to train."""
+) -> Network:
     base = {"num_classes": labels.num_classes, "in_channels": normalization.channels}
-    given = {k: v for k, v in recipe.model_options.items() if k not in base}
-    if given or "model_options" in settings:
-        widths: Sequence[dict[str, Any]] = [given]
-    elif recipe.model == "unet":
-        widths = [{"width": 0.5}, {"width": 0.375}, {"width": 0.25}]
-    else:
-        widths = [{"width": 1.0}, {"width": 0.5}, {"width": 0.25}]
+    given = {key: value for key, value in recipe.model_options.items() if key not in base}
+    candidates = [given] if given or "model_options" in settings else _WIDTHS.get(recipe.model, _OTHER_WIDTHS)
     if seconds_left is None:
-        options = widths[-1] if recipe.model != "unet" else widths[len(widths) // 2]
-        return base | options, f"{_title(recipe.model, options)}: the standard choice where steps are given", None, None
+        options = candidates[min(1, len(candidates) - 1)]
+        return Network(base | options, f"{_title(recipe.model, options)}: the usual one where steps are asked for")
     shown = []
-    for number, options in enumerate(widths):
-        progress("timing networks", number, len(widths))
-        trial = time_step(train, normalization, labels, recipe, base | options, machine)
-        if trial.seconds is None:
+    for number, options in enumerate(candidates):
+        progress("timing networks", number, len(candidates))
+        seconds = time_step(train, normalization, labels, recipe, base | options, machine)
+        if seconds is None:
             shown.append(f"{_title(recipe.model, options)} does not fit in memory")
             continue
-        views = 0.85 * seconds_left / trial.seconds * recipe.batch_size
-        shown.append(f"{_title(recipe.model, options)} {trial.seconds:.2f} s")
-        enough = _views_wanted(len(train), statistics, recipe)
-        if views >= enough or options is widths[-1]:
-            network = build(recipe.model, **(base | options))
-            per_picture = _time_prediction(network, normalization, validation, recipe, machine)
-            progress("timing networks", len(widths), len(widths))
+        shown.append(f"{_title(recipe.model, options)} {seconds:.2f} s")
+        views = 0.85 * seconds_left / seconds * recipe.batch_size
+        if views >= VIEWS_WANTED or options is candidates[-1]:
+            picture = _time_prediction(recipe, base | options, normalization, validation, machine)
+            progress("timing networks", len(candidates), len(candidates))
             reason = (
-                f"{_title(recipe.model, options)}: the largest that sees at least {enough:.0f} crops in the time "
+                f"{_title(recipe.model, options)}, the largest that sees {VIEWS_WANTED} crops in the time "
                 f"(a step takes: {', '.join(shown)})"
             )
-            return base | options, reason, trial.seconds, per_picture
-    raise TrainingError(f"{'; '.join(shown)}: run again with --set batch_size=1 or a smaller --set crop_size=[128,128]")
+            return Network(base | options, reason, seconds, picture)
+    raise TrainingError(
+        f"{'; '.join(shown)}: run again with --set batch_size=1 or a smaller crop, --set crop_size=[128,128]"
+    )
 
 
-def _views_wanted(count: int, statistics: Statistics, recipe: Recipe) -> float:
-    """How many crops a network should see before a wider one pays."""
-    return 6000.0
+_WIDTHS: dict[str, list[dict[str, Any]]] = {"unet": [{"width": 0.5}, {"width": 0.375}, {"width": 0.25}]}
+_OTHER_WIDTHS: list[dict[str, Any]] = [{"width": 1.0}, {"width": 0.5}, {"width": 0.25}]
 
 
 def _title(model: str, options: dict[str, Any]) -> str:
@@ -374,8 +423,8 @@ def time_step(
     recipe: Recipe,
     options: dict[str, Any],
     machine: Machine,
-) -> Trial:
-    """The mean time of a few training steps, after two that warm up."""
+) -> float | None:
+    """The mean seconds of a few training steps, after two that warm up; None where memory runs out."""
     torch.set_num_threads(recipe.threads)
     batches = Batches(
         train,
@@ -400,22 +449,20 @@ def time_step(
                 times.append(time.perf_counter() - start)
     except TrainingError as error:
         if "memory" in str(error):
-            return Trial(options, None)
+            return None
         raise
-    return Trial(options, float(np.mean(times[2:])))
+    return float(np.mean(times[2:]))
 
 
 def _time_prediction(
-    network: nn.Module, normalization: Normalization, validation: Dataset, recipe: Recipe, machine: Machine
+    recipe: Recipe, options: dict[str, Any], normalization: Normalization, validation: Dataset, machine: Machine
 ) -> float:
-    """Seconds to read and predict a validation picture."""
-    network.to(machine.device, memory_format=torch.channels_last).eval()  # type: ignore[call-overload]
+    """Seconds to read and predict a validation picture: the mean of a few, after one that warms up."""
+    network = build(recipe.model, **options).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.eval()
     times = []
-    for index in range(min(len(validation), 3)):
+    for index in (0, *np.unique(np.linspace(0, len(validation) - 1, 3).astype(int)).tolist()):
         start = time.perf_counter()
-        sample = validation[index]
-        predict_image(network, normalization, sample.image, precision=recipe.precision)
+        predict_image(network, normalization, validation[index].image, precision=recipe.precision)
         times.append(time.perf_counter() - start)
-    if not times:
-        raise DataError("there is no picture to validate on")
-    return min(times)
+    return float(np.mean(times[1:]))

@@ -1,0 +1,208 @@
+"""What a fit leaves besides the model: final scores, pictures for the report, and result.json."""
+
+import json
+import math
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from pixelwise.data.sample import Dataset, Sample
+from pixelwise.files import write_text
+from pixelwise.flow.doctor import Understanding
+from pixelwise.flow.machine import peak_memory_mebibytes
+from pixelwise.flow.plan import Plan
+from pixelwise.inference.evaluate import Evaluation
+from pixelwise.inference.pictures import displayable, errors_picture, overlay, write_picture
+from pixelwise.labels import LabelSet
+from pixelwise.metrics import Scores
+from pixelwise.segmenter import Segmenter
+from pixelwise.version import VERSION
+
+PICTURES = "pictures"
+SAME_LABELS = 0.995  # share of equal labels from which bfloat16 is the model's own precision
+
+_OUTCOMES = {
+    "finished": "All planned steps were made.",
+    "plateau": "Training ended early: validation mean IoU had stopped growing.",
+    "budget": "Training ended when its time was used up.",
+    "interrupted": "Training was interrupted; this is the best model up to then. --resume goes on.",
+}
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a run went: `reason` as the loop gave it, after `step` steps at these `speeds` (images per second).
+
+    `split` and `protocol` say what the final scores were measured on, and how.
+    """
+
+    folder: Path
+    run: Path
+    reason: str
+    step: int
+    speeds: list[float]
+    split: str
+    protocol: str
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """`wanted` of the indices 0…count − 1, evenly spread.
+
+    >>> spread(10, 4)
+    [0, 2, 5, 7]
+    """
+    return [i * count // wanted for i in range(wanted)] if wanted < count else list(range(count))
+
+
+def summary(scores: Scores) -> dict[str, Any]:
+    """The four scores, as a model file keeps them."""
+    record = scores.to_record()
+    return {key: record[key] for key in ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")}
+
+
+def settle_precision(segmenter: Segmenter, validation: Dataset, pictures: int = 4) -> None:
+    """Keep bfloat16 as the model's own precision only where it gives the labels of float32, on a few pictures."""
+    if segmenter.precision == "fp32":
+        return
+    same = pixels = 0
+    for index in spread(len(validation), pictures):
+        sample = validation[index]
+        a, b = (segmenter.predict_dense(sample.image, precision=p, name=sample.name).labels for p in ("bf16", "fp32"))
+        same += int((a == b).sum())
+        pixels += a.size
+    if same < SAME_LABELS * pixels:
+        segmenter.precision = "fp32"
+
+
+def examples(labels: LabelSet, train: Dataset, run: Path, count: int = 6) -> list[dict[str, Any]]:
+    """A few training pictures with their masks as overlays, written to the run."""
+    listed = []
+    for number, index in enumerate(spread(len(train), count)):
+        sample = train[index]
+        file = f"{PICTURES}/data-{number}.jpg"
+        image, target = _thumbnail(sample)
+        write_picture(overlay(image, target, labels, opacity=0.45), run / file, quality=88)
+        listed.append({"kind": "data", "file": file, "name": sample.name})
+    return listed
+
+
+def best_and_worst(
+    segmenter: Segmenter, evaluation: Evaluation, data: Dataset, run: Path, count: int = 3
+) -> list[dict[str, Any]]:
+    """The best and worst pictures of an evaluation, with target, prediction and errors, written to the run."""
+    labels = segmenter.labels
+    ranked = sorted((p for p in evaluation.pictures if math.isfinite(p.mean_iou)), key=lambda p: p.mean_iou)
+    count = min(count, len(ranked) // 2)
+    chosen = [("best", p) for p in ranked[::-1][: max(count, 1)]] + [("worst", p) for p in ranked[:count]]
+    listed = []
+    for number, (kind, picture) in enumerate(chosen):
+        sample = data[picture.index]
+        prediction = segmenter.predict_dense(sample.image, name=sample.name).labels
+        image, target = _thumbnail(sample)
+        shown = _thumbnail(Sample(sample.image, {"labels": prediction}, sample.name))[1]
+        views = {
+            "image": displayable(image),
+            "target": labels.colored(target),
+            "prediction": labels.colored(shown),
+            "errors": errors_picture(image, shown, target, labels.void),
+        }
+        files = {view: f"{PICTURES}/{kind}-{number}-{view}.{'jpg' if view == 'image' else 'png'}" for view in views}
+        for view, pixels in views.items():
+            write_picture(pixels, run / files[view])
+        listed.append({"kind": kind, "name": sample.name, "mean_iou": round(picture.mean_iou, 6)} | files)
+    return listed
+
+
+def _thumbnail(sample: Sample, longest: int = 480) -> tuple[Any, Any]:
+    """Image and target, the longest side at most `longest`, the target by nearest."""
+    image, target = sample.image, sample.targets["labels"]
+    factor = longest / max(target.shape)
+    if factor >= 1:
+        return image, target
+    size = (max(round(target.shape[1] * factor), 1), max(round(target.shape[0] * factor), 1))
+    small = cv2.resize(displayable(image), size, interpolation=cv2.INTER_AREA)
+    return small, cv2.resize(target, size, interpolation=cv2.INTER_NEAREST_EXACT)
+
+
+def write_result(
+    path: Path,
+    outcome: Outcome,
+    understanding: Understanding,
+    plan: Plan,
+    best: Segmenter,
+    evaluation: Evaluation,
+    pictures: list[dict[str, Any]],
+    machine: str,
+    seconds: dict[str, float],
+) -> None:
+    """Write result.json, which the report is made from."""
+    labels = plan.labels
+    scores = evaluation.scores.to_record()
+    for record, color in zip(scores["per_class"], labels.palette, strict=True):
+        record["color"] = list(color)
+    about = {"split": outcome.split, "protocol": outcome.protocol, "pictures": len(evaluation.pictures)}
+    result = {
+        "name": outcome.folder.resolve().name,
+        "version": VERSION,
+        "outcome": outcome.reason,
+        "outcome_text": _OUTCOMES.get(outcome.reason, outcome.reason),
+        "steps": outcome.step,
+        "scores": about | scores,
+        "data": _data(understanding, plan),
+        "pictures": pictures,
+        "speed": {
+            "training_images_per_second": round(float(np.median(outcome.speeds)), 2) if outcome.speeds else None,
+            "predict_seconds_per_megapixel": round(evaluation.seconds_per_megapixel, 4),
+            "peak_memory_mib": round(peak_memory_mebibytes()),
+            "machine": machine,
+            "precision": plan.recipe.precision,
+            "seconds": {part: round(value, 1) for part, value in seconds.items()},
+        },
+        "model_file": "model.safetensors",
+        "parameters": best.parameters,
+        "commands": _commands(outcome),
+    }
+    write_text(json.dumps(result, ensure_ascii=False, indent=1), path)
+
+
+def _data(understanding: Understanding, plan: Plan) -> dict[str, Any]:
+    """What was read, with the share of each class."""
+    counted = max(int(understanding.pixel_counts.sum()), 1)
+    return {
+        "classes": [
+            {
+                "name": name,
+                "color": list(color),
+                "pixels": int(understanding.pixel_counts[i]),
+                "share": float(understanding.pixel_counts[i] / counted),
+                "pictures": int(understanding.image_counts[i]),
+            }
+            for i, (name, color) in enumerate(zip(plan.labels.names, plan.labels.palette, strict=True))
+        ],
+        "void_share": float(understanding.void_pixels / (counted + understanding.void_pixels)),
+        "sizes": [[height, width, count] for (height, width), count in understanding.sizes.most_common()],
+        "layout": understanding.layout,
+        "rule": understanding.rule,
+        "encoding": understanding.encoding,
+        "channels": understanding.channels,
+        "dtype": understanding.dtype,
+        "notes": list(understanding.notes),
+        "faults": [str(fault) for fault in understanding.faults],
+        "splits": {part: len(names) for part, names in plan.split.items()},
+    }
+
+
+def _commands(outcome: Outcome) -> dict[str, str]:
+    """What to type next."""
+    folder, run = shlex.quote(str(outcome.folder)), shlex.quote(str(outcome.run))
+    model = shlex.quote(str(outcome.run / "model.safetensors"))
+    return {
+        "predict": f"pixelwise predict {model} NEW_PICTURES --out predictions",
+        "evaluate": f"pixelwise evaluate {model} {folder}",
+        "reproduce": f"pixelwise fit {folder} --plan {shlex.quote(str(outcome.run / 'plan.yaml'))} --out NEW_RUN",
+        "resume": f"pixelwise fit {folder} --resume --out {run}",
+    }
