@@ -158,10 +158,12 @@ class FitDisplay:
             title="Plan", title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False
         )
         table.add_column(no_wrap=True, style="cyan")
-        table.add_column(no_wrap=True)
-        table.add_column(overflow="fold", style="dim" if self.console.is_terminal else "")
+        table.add_column(overflow="fold")
         for key, reason in plan.reasons.items():
-            table.add_row(key, escape(_short(recipe.get(key), plan, key)), escape(reason))
+            if key == "model_options":
+                continue  # they stand beside the model
+            value = escape(_short(recipe.get(key), plan, key))
+            table.add_row(key, f"[bold]{value}[/bold]{': ' if value else ''}{escape(reason)}")
         self.console.print(table)
 
     def _count(self, what: str, done: int, total: int) -> None:
@@ -230,8 +232,6 @@ def _short(value: Any, plan: Any, key: str) -> str:
     if key == "model":
         options = {k: v for k, v in plan.recipe.model_options.items() if k not in ("num_classes", "in_channels")}
         return f"{value} {' '.join(f'{k}={v:g}' for k, v in options.items())}".strip()
-    if key == "validation":
-        return f"{len(plan.split['validation'])} pictures"
     if key == "budget":
         return f"{plan.budget_minutes:g} min"
     if key == "crop_size":

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Any
 
@@ -245,9 +245,8 @@ def _faults(understanding: Understanding) -> str:
 
 
 def _with_settings(plan: Plan, settings: dict[str, Any]) -> Plan:
-    from dataclasses import replace
-
-    reasons = plan.reasons | {key.partition(".")[0]: "as you set it" for key in settings}
+    changed = ("model" if key == "model_options" else key.partition(".")[0] for key in settings)
+    reasons = plan.reasons | dict.fromkeys(changed, "as you set it")
     return replace(plan, recipe=plan.recipe.with_settings(settings), reasons=reasons)
 
 
@@ -292,8 +291,8 @@ def _make_plan(
             inside, held = planner.split_validation(counts, seed)
             chosen = pool.subset(held)
             reason = (
-                f"{len(held)} of {len(pool)} pictures are kept from training, chosen so that every class is on both "
-                "sides where that is possible"
+                f"{len(held)} of {len(pool)} pictures, kept from training; chosen so that every class is on both sides "
+                "where that is possible"
                 if len(pool) > 1
                 else "there is one picture: it trains and validates, so the scores say nothing of other pictures"
             )

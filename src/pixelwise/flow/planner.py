@@ -239,7 +239,7 @@ def decide(
         )
     reasons["patience"] = f"the run ends early after {made.recipe.patience} validations without a better mean IoU"
     for key in settings:
-        reasons[key.partition(".")[0]] = "as you set it"
+        reasons["model" if key == "model_options" else key.partition(".")[0]] = "as you set it"
     return made
 
 
@@ -326,7 +326,7 @@ def _augmentation(statistics: Statistics, count: int) -> tuple[Augmentation, str
         flip_horizontal=True,
         flip_vertical=not statistics.upright,
         quarter_turns=not statistics.upright,
-        scale=(0.7, 1.4),
+        scale=(0.8, 1.25),
         stretch=1.15,
         rotation=10.0,
         brightness=0.12,
