@@ -29,8 +29,24 @@ def test_bgr_reverses_the_channels_and_fill_is_in_the_files_order():
     assert caffe.fill == (123.0, 117.0, 104.0)
 
 
+def test_by_picture_takes_each_ones_own_mean_and_deviation():
+    random = np.random.default_rng(0)
+    dark = random.normal(20, 5, (50, 60, 3)).clip(0, 255).astype(np.uint8)
+    bright = random.normal(200, 30, (50, 60, 3)).clip(0, 255).astype(np.uint8)
+    normalization = Normalization((110.0,) * 3, (50.0,) * 3, per_picture=True)
+    both = normalization(np.stack([dark, bright]))
+    for image, values in zip((dark, bright), both, strict=True):
+        grid = image.reshape(-1, 3).astype(float)  # the picture is smaller than the grid
+        expected = (image - grid.mean(0)) / (grid.std(0) + 0.04 * 50)
+        np.testing.assert_allclose(values.permute(1, 2, 0).numpy(), expected, atol=1e-3)
+        part = normalization.of(image)(image[None, :20, :20])[0]
+        torch.testing.assert_close(part, values[:, :20, :20], atol=1e-5, rtol=1e-5)
+    assert normalization.fill is None
+    assert torch.isfinite(normalization(np.zeros((1, 5, 5, 3), np.uint8))).all()
+
+
 def test_a_record_gives_the_same_back():
-    normalization = Normalization((1.0, 2.0), (3.0, 4.0))
+    normalization = Normalization((1.0, 2.0), (3.0, 4.0), per_picture=True)
     assert Normalization.from_record(normalization.to_record()) == normalization
 
 

@@ -1,21 +1,25 @@
 """Augmentation: a random crop of a sample, with image and target moved together.
 
-The geometry is one affine map: the picture is read by bilinear interpolation and padded with the mean color, the
-target by nearest and padded with void. A crop that needs neither scaling nor rotation is a plain slice.
+The geometry is one affine map: the picture is read by bilinear interpolation and padded with its mean color, the
+target by nearest and padded with void. A crop that needs neither scaling nor rotation is a plain slice. Light and color
+vary in units of the picture's own deviation, so pictures of any range – 8, 12 or 16 bits, float – vary alike.
 """
 
 import math
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pixelwise.data.levels import Statistics, grid_of, level_scale, statistics_of, to_levels
 from pixelwise.data.sample import Image
 from pixelwise.labels import ClassMap
 
 Size = tuple[int, int]
+OVERHANG = 0.25  # of half a crop: so far a crop may reach over the picture's edge, so that edges are seen as often
 
 
 class Augmentation(BaseModel):
@@ -27,11 +31,13 @@ class Augmentation(BaseModel):
         scale: (low, high) factor of the size, drawn log-uniformly; 1 leaves it.
         stretch: the two axes may differ by up to this factor; 1 keeps the aspect.
         rotation: largest angle in degrees.
-        brightness, contrast: largest change, as a share of the range 0–255 and of the deviation from the mean.
-        gamma: largest factor of the exponent; 1 leaves it.
-        color: largest relative change of each channel against the others.
+        gamma: largest factor of the exponent of the tone curve between the picture's darkest and brightest pixel.
+        contrast: largest factor of the deviation from the mean; 1 leaves it.
+        brightness, color: largest shift of all channels together, and of each alone, in the picture's deviations.
+        grey: probability of mixing the channels into one grey.
         invert: probability of the negative.
-        noise, blur: largest deviation of added noise (0–255), and of a Gaussian blur (pixels).
+        noise: largest deviation of added noise, in the picture's deviations.
+        blur: largest deviation of a Gaussian blur, in pixels.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,13 +48,35 @@ class Augmentation(BaseModel):
     scale: tuple[float, float] = (1.0, 1.0)
     stretch: float = Field(1.0, ge=1)
     rotation: float = Field(0.0, ge=0, le=180)
-    brightness: float = Field(0.0, ge=0, le=1)
-    contrast: float = Field(0.0, ge=0, lt=1)
     gamma: float = Field(1.0, ge=1)
-    color: float = Field(0.0, ge=0, lt=1)
+    contrast: float = Field(1.0, ge=1)
+    brightness: float = Field(0.0, ge=0)
+    color: float = Field(0.0, ge=0)
+    grey: float = Field(0.0, ge=0, le=1)
     invert: float = Field(0.0, ge=0, le=1)
     noise: float = Field(0.0, ge=0)
     blur: float = Field(0.0, ge=0)
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if not 0 < self.scale[0] <= self.scale[1]:
+            raise ValueError(f"scale is a low and a high factor above 0, got {self.scale}")
+        return self
+
+
+@dataclass(frozen=True)
+class Crop:
+    """A view of a picture.
+
+    Attributes:
+        levels: (h, w, C) float32, 0–255 for ordinary pictures.
+        target: (h, w) classes and void.
+        statistics: (2, C) mean and deviation of the whole picture under the crop's tone curve.
+    """
+
+    levels: NDArray[np.float32]
+    target: ClassMap
+    statistics: Statistics
 
 
 def random_crop(
@@ -58,58 +86,87 @@ def random_crop(
     augmentation: Augmentation,
     random: np.random.Generator,
     *,
-    fill: tuple[float, ...],
     void: int,
+    fill: tuple[float, ...] | None = None,
     focus: tuple[int, int] | None = None,
-) -> tuple[Image, ClassMap]:
+) -> Crop:
     """A crop of exactly `size` (height, width) from image (H, W, C) and target (H, W).
 
     Args:
-        fill: the mean color, 0–255 per channel; pads the picture.
         void: pads the target.
-        focus: (row, column) of a pixel that must lie within the crop, at a random place in it; any crop if left out.
+        fill: the color that pads the picture, 0–255 per channel; the picture's own mean if left out.
+        focus: (row, column) of a pixel that lies within the crop, at a random place in it; any crop if left out.
     """
-    height, width = target.shape
     a = augmentation
+    grid = grid_of(image)
+    linear = _linear(a, random)
+    matrix = _placed(linear, _center(linear, target.shape, size, focus, random), size)
+    if focus is not None and not _inside(matrix @ np.array([focus[1], focus[0], 1.0]), size):
+        place = np.array([focus[1], focus[0]], float)
+        matrix = _placed(linear, place, size)
+    window, matrix = _window(matrix, target.shape, size)
+    color = fill if fill is not None else tuple(float(v) for v in grid.mean(0))
+    pad = tuple(value / level_scale(image.dtype) for value in color)
+    crop = _warp(image[window], matrix, size, cv2.INTER_LINEAR, pad)
+    crop_target = _warp(target[window], matrix, size, cv2.INTER_NEAREST, (float(void),))
+    levels, statistics = _toned(crop, grid, a, random)
+    return Crop(levels, crop_target, statistics)
+
+
+def _linear(a: Augmentation, random: np.random.Generator) -> NDArray[np.float64]:
+    """The 2 × 2 part of the map from source (x, y) to crop (x, y)."""
     factor = math.exp(random.uniform(math.log(a.scale[0]), math.log(a.scale[1])))
     stretch = math.exp(random.uniform(-1, 1) * math.log(a.stretch) / 2)
     turn = int(random.integers(4)) * 90 if a.quarter_turns else 0
-    angle = turn + (random.uniform(-a.rotation, a.rotation) if a.rotation else 0.0)
-    mirror = (
-        -1.0 if a.flip_horizontal and random.random() < 0.5 else 1.0,
-        -1.0 if a.flip_vertical and random.random() < 0.5 else 1.0,
-    )
-    # forward: source (x, y) → crop (x, y), around the source point `center` that lands on the crop's middle
-    radians = math.radians(angle)
+    radians = math.radians(turn + (random.uniform(-a.rotation, a.rotation) if a.rotation else 0.0))
+    mirror = [-1.0 if flip and random.random() < 0.5 else 1.0 for flip in (a.flip_horizontal, a.flip_vertical)]
     cos, sin = math.cos(radians), math.sin(radians)
-    linear = np.array([[cos, -sin], [sin, cos]]) @ np.diag([factor * stretch * mirror[0], factor / stretch * mirror[1]])
-    center = _center(linear, (height, width), size, focus, random)
-    middle = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
-    matrix = np.column_stack([linear, middle - linear @ center])
-    pad = tuple(value * _range(image) / 255 for value in fill)
-    crop_image = _warp(image, matrix, size, cv2.INTER_LINEAR, pad)
-    crop_target = _warp(target, matrix, size, cv2.INTER_NEAREST, (float(void),))
-    return _photometric(crop_image, a, random), crop_target
+    turned = np.array([[cos, -sin], [sin, cos]]) @ np.diag([factor * stretch * mirror[0], factor / stretch * mirror[1]])
+    turned[np.abs(turned) < 1e-12] = 0  # a quarter turn is exact
+    return turned
 
 
 def _center(
     linear: NDArray[np.float64], source: Size, size: Size, focus: tuple[int, int] | None, random: np.random.Generator
 ) -> NDArray[np.float64]:
-    """The source point (x, y) under the crop's middle: uniform where the crop stays inside, else the middle."""
+    """The source point (x, y) under the crop's middle; the crop reaches over an edge by `OVERHANG` at most."""
     inverse = np.linalg.inv(linear)
     half = np.abs(inverse) @ np.array([size[1] / 2, size[0] / 2])  # the crop's half extents in the source
     extent = np.array([source[1], source[0]], float)
-    if focus is not None:
-        place = np.array([random.uniform(-0.4, 0.4) * size[1], random.uniform(-0.4, 0.4) * size[0]])
-        center = np.array([focus[1], focus[0]], float) - inverse @ place
-    else:
-        center = random.uniform(0, 1, 2) * np.maximum(extent - 2 * half, 0) + half - 0.5
-    low, high = half - 0.5, extent - half - 0.5
-    center = np.where(low <= high, np.clip(center, low, high), (extent - 1) / 2)
-    # a shift to the pixel grid keeps an unscaled, unrotated crop an exact copy
-    offset = linear @ center - np.array([(size[1] - 1) / 2, (size[0] - 1) / 2])
-    shifted: NDArray[np.float64] = center - inverse @ (offset - np.round(offset))
-    return shifted
+    low, high = half * (1 - OVERHANG) - 0.5, extent - half * (1 - OVERHANG) - 0.5
+    # where the picture is smaller than the crop, it lies anywhere in it
+    fits = extent >= 2 * half
+    low, high = np.where(fits, low, extent - half - 0.5), np.where(fits, high, half - 0.5)
+    if focus is None:
+        return np.asarray(random.uniform(low, high))
+    place = np.array([random.uniform(-0.4, 0.4) * size[1], random.uniform(-0.4, 0.4) * size[0]])
+    return np.asarray(np.clip(np.array([focus[1], focus[0]], float) - inverse @ place, low, high))
+
+
+def _placed(linear: NDArray[np.float64], center: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
+    """(2, 3) map that brings `center` to the crop's middle, on whole pixels: an unscaled crop stays an exact copy."""
+    offset = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2]) - linear @ center
+    return np.column_stack([linear, np.round(offset)])
+
+
+def _inside(point: NDArray[np.float64], size: Size) -> bool:
+    return bool(0 <= round(point[0]) < size[1] and 0 <= round(point[1]) < size[0])
+
+
+def _window(matrix: NDArray[np.float64], source: Size, size: Size) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+    """The part of the source that a crop needs, and the map from it: large pictures are not walked through whole."""
+    inverse = np.linalg.inv(matrix[:, :2])
+    corners = np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]], float)
+    inverted = (corners - matrix[:, 2]) @ inverse.T
+    low = np.floor(inverted.min(0)).astype(int) - 3
+    high = np.ceil(inverted.max(0)).astype(int) + 3
+    (left, right), (top, bottom) = (
+        (min(max(int(low[axis]), 0), length - 1), max(min(int(high[axis]), length), 1))
+        for axis, length in enumerate((source[1], source[0]))
+    )
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ np.array([left, top], float)
+    return (slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))), moved
 
 
 def _warp(
@@ -126,57 +183,52 @@ def _warp(
     return warped.reshape(*size, channels) if array.ndim == 3 else warped
 
 
-def _photometric(image: NDArray[Any], a: Augmentation, random: np.random.Generator) -> NDArray[Any]:
-    """Brightness, contrast, gamma, color, negative, blur and noise; the geometry stays."""
-    if not (a.brightness or a.contrast or a.gamma > 1 or a.color or a.invert or a.noise or a.blur):
-        return image
-    top = _range(image)
-    channels = image.shape[2]
+def _toned(
+    crop: NDArray[Any], grid: NDArray[np.float32], a: Augmentation, random: np.random.Generator
+) -> tuple[NDArray[np.float32], Statistics]:
+    """The crop in other light, and the statistics of the picture under its tone curve.
+
+    The curve (gamma, negative) is seen by the statistics, so it survives a normalization by picture only as a change of
+    shape; contrast, shifts and noise come after them, and survive it.
+    """
+    channels = crop.shape[2]
     exponent = math.exp(random.uniform(-1, 1) * math.log(a.gamma))
-    gain = 1 + random.uniform(-a.contrast, a.contrast)
-    tint = 1 + np.asarray(random.uniform(-a.color, a.color, channels))
-    shift = random.uniform(-a.brightness, a.brightness)
     negative = random.random() < a.invert
-    if image.dtype == np.uint8:
-        # every pointwise step at once, as a table of 256 values per channel
-        level = np.arange(256, dtype=np.float32)[:, None] / 255
-        middle = np.asarray(image.mean(axis=(0, 1)) / 255)
-        table = _tone(level, exponent, gain, tint, shift, middle, negative)
-        rows = (table * 255 + 0.5).astype(np.uint8)
-        out = np.empty_like(image)
-        for c in range(channels):
-            out[..., c] = rows[:, c][image[..., c]]
+    low, high = grid.min(0), grid.max(0)
+
+    def curve(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+        if exponent == 1 and not negative:
+            return levels
+        span = np.maximum(high - low, 1e-6)
+        position = np.maximum((levels - low) / span, 0) ** np.float32(exponent)
+        position = 1 - position if negative else position
+        return np.asarray(low + position * span, np.float32)
+
+    statistics = statistics_of(curve(grid))
+    mean, deviation = statistics
+    gain = np.float32(math.exp(random.uniform(-1, 1) * math.log(a.contrast)))
+    shift = np.asarray(
+        random.uniform(-a.brightness, a.brightness) + random.uniform(-a.color, a.color, channels), np.float32
+    )
+
+    def light(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.asarray((curve(levels) - mean) * gain + mean + deviation * shift, np.float32)
+
+    if crop.dtype == np.uint8:
+        table = light(np.repeat(np.arange(256, dtype=np.float32)[:, None], channels, 1))
+        out = np.stack([table[:, c][crop[..., c]] for c in range(channels)], -1)
     else:
-        levels = image.astype(np.float32) / top
-        toned = _tone(levels, exponent, gain, tint, shift, np.asarray(levels.mean(axis=(0, 1))), negative)
-        out = (toned * top).astype(image.dtype)
+        out = light(to_levels(crop))
+    if channels == 3 and random.random() < a.grey:
+        # each channel keeps its own mean and deviation, so that the statistics stay true
+        weights = random.dirichlet(np.ones(3)).astype(np.float32)
+        common = ((out - mean) / (deviation + 1e-3)) @ weights
+        out = mean + common[..., None] * deviation
     if a.blur:
         sigma = random.uniform(0, a.blur)
         if sigma > 0.3:
-            out = cv2.GaussianBlur(out, (0, 0), sigma).reshape(image.shape)
+            out = cv2.GaussianBlur(out, (0, 0), sigma).reshape(crop.shape)
     if a.noise:
-        amount = random.uniform(0, a.noise) * top / 255
-        noisy = out + random.standard_normal(out.shape, np.float32) * np.float32(amount)
-        out = np.clip(noisy, 0, top).astype(image.dtype)
-    return out
-
-
-def _tone(
-    level: NDArray[np.floating[Any]],
-    exponent: float,
-    gain: float,
-    tint: NDArray[np.floating[Any]],
-    shift: float,
-    middle: NDArray[np.floating[Any]],
-    negative: bool,
-) -> NDArray[np.float32]:
-    curved = level**exponent
-    toned = ((curved - middle**exponent) * gain + middle**exponent + shift) * tint
-    if negative:
-        toned = 1 - toned
-    return np.clip(toned, 0, 1).astype(np.float32)
-
-
-def _range(image: NDArray[Any]) -> float:
-    """The value that stands for white: 255, 65 535, or 1 for float."""
-    return {np.dtype(np.uint8): 255.0, np.dtype(np.uint16): 65_535.0}.get(image.dtype, 1.0)
+        amount = (deviation * random.uniform(0, a.noise)).astype(np.float32)
+        out = out + random.standard_normal(out.shape, np.float32) * amount
+    return np.ascontiguousarray(out, np.float32), statistics

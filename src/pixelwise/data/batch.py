@@ -3,12 +3,11 @@
 from collections.abc import Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.augment import Augmentation, random_crop
+from pixelwise.data.augment import Augmentation, Crop, random_crop
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.errors import DataError
 
@@ -20,13 +19,15 @@ class Batch:
     """One step's data.
 
     Attributes:
-        images: (N, H, W, C) as the files have them.
+        images: (N, H, W, C) float32 levels, 0–255 for ordinary pictures.
         targets: (N, H, W) int64, classes and void.
+        statistics: (N, 2, C) mean and deviation of the pictures that the crops are from.
         names: of the N samples.
     """
 
-    images: NDArray[Any]
+    images: NDArray[np.float32]
     targets: NDArray[np.int64]
+    statistics: NDArray[np.float32]
     names: tuple[str, ...]
 
 
@@ -81,9 +82,10 @@ class Batches:
         dataset: with the single head "labels".
         crop_size: (height, width).
         class_crops: share 0–1 of crops that are placed on a pixel of a drawn class.
-        class_shares: (K,) how often each class is drawn for those; classes in no picture must have 0.
+        class_shares: (K,) how often each class is drawn for those; classes in no picture must have 0. All the same if
+            left out.
         presence: (len(dataset), K) bool, which picture has which class; needed with `class_crops`.
-        fill: mean color 0–255 per channel.
+        fill: color that pads pictures, 0–255 per channel; each one's own mean if None.
     """
 
     def __init__(
@@ -93,7 +95,7 @@ class Batches:
         crop_size: Size,
         batch_size: int,
         augmentation: Augmentation,
-        fill: tuple[float, ...],
+        fill: tuple[float, ...] | None,
         seed: int,
         class_crops: float = 0.0,
         class_shares: Sequence[float] | None = None,
@@ -107,18 +109,21 @@ class Batches:
         self.augmentation = augmentation
         self.fill = fill
         self.seed = seed
-        self.class_crops = class_crops if class_shares is not None and presence is not None else 0.0
+        self.class_crops = class_crops if presence is not None else 0.0
+        if class_shares is None and presence is not None:
+            class_shares = np.asarray(presence.any(0), float).tolist()
         self.class_shares = None if class_shares is None else np.asarray(class_shares, float)
         self.presence = presence
         self.void = dataset.labels["labels"].void
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __getitem__(self, k: int) -> Batch:
-        crops = [self._crop(k * self.batch_size + j) for j in range(self.batch_size)]
+        named = [self._crop(k * self.batch_size + j) for j in range(self.batch_size)]
         return Batch(
-            np.stack([c[0] for c in crops]),
-            np.stack([c[1] for c in crops]).astype(np.int64),
-            tuple(c[2] for c in crops),
+            np.stack([crop.levels for crop, _ in named]),
+            np.stack([crop.target for crop, _ in named]).astype(np.int64),
+            np.stack([crop.statistics for crop, _ in named]),
+            tuple(name for _, name in named),
         )
 
     def starting_at(self, k: int, ahead: int = 2) -> Generator[Batch]:
@@ -135,7 +140,7 @@ class Batches:
                 for future in waiting:
                     future.cancel()
 
-    def _crop(self, position: int) -> tuple[NDArray[Any], NDArray[Any], str]:
+    def _crop(self, position: int) -> tuple[Crop, str]:
         random = np.random.default_rng((self.seed, 1, position))
         focus_class = None
         if self.class_crops and self.class_shares is not None and random.random() < self.class_crops:
@@ -151,7 +156,7 @@ class Batches:
             if places.size:
                 place = int(places[random.integers(places.size)])
                 focus = (place // target.shape[1], place % target.shape[1])
-        image, crop = random_crop(
+        crop = random_crop(
             sample.image,
             target,
             self.crop_size,
@@ -161,7 +166,7 @@ class Batches:
             void=self.void,
             focus=focus,
         )
-        return image, crop, sample.name
+        return crop, sample.name
 
     def _index(self, position: int) -> int:
         turn, place = divmod(position, len(self.dataset))

@@ -299,7 +299,7 @@ def _make_plan(
         memory = MemoryDataset(pool.subset(inside), limit_bytes=limit)
         statistics = planner.measure(memory, counts[inside], progress)
         parts = Parts(memory, MemoryDataset(chosen, limit_bytes=limit), test, statistics.presence)
-        normalization = Normalization(statistics.mean, statistics.deviation)
+        normalization = Normalization(statistics.mean, statistics.deviation, per_picture=True)
     with clock.part("trials"):
         decision = planner.decide(
             parts.train,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.augment import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
+from pixelwise.data.levels import grid_of, statistics_of
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import TrainingError
 from pixelwise.flow.machine import Machine, fast_bfloat16
@@ -24,7 +25,7 @@ from pixelwise.inference.predict import predict_image
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
-from pixelwise.training.loop import train_step
+from pixelwise.training.loop import OutOfMemory, memory_explained, train_step
 from pixelwise.training.losses import loss_named
 from pixelwise.training.optimizers import make_optimizer
 from pixelwise.training.recipe import Precision, Recipe
@@ -32,6 +33,7 @@ from pixelwise.training.recipe import Precision, Recipe
 Progress = Callable[[str, int, int], None]
 
 TRIAL_STEPS = 6
+TRIAL_SHARE = 0.03  # of the time, for each network
 LOOKED_AT = 200  # pictures whose colors and sizes are measured
 RESERVE = 6.0  # seconds for the report and the files, besides the measured evaluation
 VALIDATION_SHARE = 0.08  # of the training time
@@ -83,40 +85,36 @@ def measure(dataset: Dataset, counts: NDArray[np.int64], progress: Progress) -> 
         for i, sample in enumerate(pool.map(dataset.__getitem__, looked_at.tolist())):
             target = sample.targets["labels"]
             sizes.append(target.shape)
-            step = max(target.shape[0] // 256, 1)
-            moments.append(_moments(sample.image[::step, ::step]))
+            mean, deviation = statistics_of(grid_of(sample.image))
+            moments.append(np.stack([mean, mean**2 + deviation**2]))
             profiles.append(_profile(sample.image, target, k))
             progress("looking at pictures", i + 1, len(looked_at))
-    mean, square = np.mean(moments, 0)
-    deviation = np.sqrt(np.maximum(square - mean**2, 1.0))
+    mean, square = np.mean(np.asarray(moments, np.float64), 0)
+    deviation = np.sqrt(np.maximum(square - mean**2, 1e-6))
     height, width = (int(np.median([s[axis] for s in sizes])) for axis in (0, 1))
     return Statistics(
         counts,
-        tuple(round(float(v), 3) for v in mean),
-        tuple(round(float(v), 3) for v in deviation),
+        tuple(float(f"{v:.6g}") for v in mean),
+        tuple(float(f"{v:.6g}") for v in deviation),
         (height, width),
         _is_upright(np.array(profiles)),
     )
 
 
-def _moments(image: NDArray[Any]) -> NDArray[np.float64]:
-    """(2, C): mean and mean square per channel, on the scale 0–255."""
-    scale = {"uint8": 1.0, "uint16": 255 / 65_535}.get(image.dtype.name, 255.0)
-    values = image.reshape(-1, image.shape[2]).astype(np.float64) * scale
-    return np.stack([values.mean(0), (values**2).mean(0)])
-
-
 def _profile(image: NDArray[Any], target: NDArray[Any], num_classes: int) -> NDArray[np.float64]:
     """(1 + K,): bottom half minus top half, of the brightness (in deviations) and of each class's share."""
+    step = max(-(-max(target.shape) // 256), 1)
+    image, target = image[::step, ::step], target[::step, ::step]
     middle = target.shape[0] // 2
+    if not middle:
+        return np.zeros(1 + num_classes)
     grey = image.mean(axis=2)
-    spread = max(float(grey.std()), 1e-9)
-    values = [float(grey[middle:].mean() - grey[:middle].mean()) / spread if middle else 0.0]
-    values += [
-        float((target[middle:] == c).mean() - (target[:middle] == c).mean()) if middle else 0.0
-        for c in range(num_classes)
-    ]
-    return np.array(values)
+    top, bottom = (
+        np.bincount(part.ravel(), minlength=num_classes)[:num_classes] / part.size
+        for part in (target[:middle], target[middle:])
+    )
+    brightness = (grey[middle:].mean() - grey[:middle].mean()) / max(float(grey.std()), 1e-9)
+    return np.concatenate([[brightness], bottom - top])
 
 
 def _is_upright(profiles: NDArray[np.float64]) -> bool:
@@ -214,10 +212,11 @@ def decide(
     else:
         left = seconds_left()
         evaluate_on = _affordable(num_final, EVALUATION_SHARE * left, network.picture)
-        training = max(left - evaluate_on * network.picture - RESERVE, 5.0)
+        # the report predicts its best and worst pictures once more
+        training = max(left - (evaluate_on + min(evaluate_on, 6)) * network.picture - RESERVE, 5.0)
         validating = VALIDATION_SHARE * training
         validate_on = _affordable(len(validation), validating / 12, network.picture)
-        rounds = int(min(max(validating / (network.picture * validate_on), 3), 25))
+        rounds = int(min(max(validating / (network.picture * validate_on), 1), 25))
         if "steps" not in settings:
             training_alone = training * 0.95 - rounds * network.picture * validate_on
             recipe = recipe.with_settings({"steps": max(int(training_alone / network.step), 10)})
@@ -329,10 +328,11 @@ def _augmentation(statistics: Statistics, count: int) -> tuple[Augmentation, str
         scale=(0.8, 1.25),
         stretch=1.15,
         rotation=10.0,
-        brightness=0.12,
-        contrast=0.25,
-        gamma=1.25,
-        color=0.08,
+        gamma=1.5,
+        contrast=1.25,
+        brightness=0.15,
+        color=0.05,
+        grey=0.1,
     )
     turned = (
         "top and bottom differ in these pictures, so they are only mirrored left to right"
@@ -343,17 +343,18 @@ def _augmentation(statistics: Statistics, count: int) -> tuple[Augmentation, str
 
 
 def _class_crops(statistics: Statistics, labels: LabelSet) -> tuple[dict[str, Any], str]:
-    """Settings of class-aware crops where a class has less than 5 % of the pixels, and the reason."""
-    shares = statistics.shares
+    """Settings of class-aware crops where a class is in few pixels of few pictures, and the reason."""
+    shares, spread = statistics.shares, statistics.presence.mean(0)
     present = shares > 0
-    if present.sum() < 2 or shares[present].min() >= 0.05:
-        return {}, "no class is rare: crops are placed anywhere"
-    rare = [labels.names[i] for i in np.argsort(shares) if 0 < shares[i] < 0.05]
-    listed = ", ".join(rare[:3]) + (" …" if len(rare) > 3 else "")
+    rare = present & (shares < 0.05) & (spread < 0.5)
+    if present.sum() < 2 or not rare.any():
+        return {}, "each class is in at least half of the pictures or 5 % of the pixels: crops are placed anywhere"
+    names = [labels.names[i] for i in np.argsort(shares) if rare[i]]
+    listed = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
     drawn = np.round(present / present.sum(), 6)
     return (
         {"class_crops": 0.5, "class_crop_shares": tuple(float(v) for v in drawn)},
-        f"{listed} would be missing from most crops: half of the crops are placed on a class drawn evenly",
+        f"few pixels of few pictures are {listed}: half of the crops are placed on a class drawn evenly",
     )
 
 
@@ -387,7 +388,9 @@ def _choose_network(
     shown = []
     for number, options in enumerate(candidates):
         progress("timing networks", number, len(candidates))
-        seconds = time_step(train, normalization, labels, recipe, base | options, machine)
+        seconds = time_step(
+            train, normalization, labels, recipe, base | options, machine, limit=TRIAL_SHARE * seconds_left
+        )
         if seconds is None:
             shown.append(f"{_title(recipe.model, options)} does not fit in memory")
             continue
@@ -396,10 +399,12 @@ def _choose_network(
         if views >= VIEWS_WANTED or options is candidates[-1]:
             picture = _time_prediction(recipe, base | options, normalization, validation, machine)
             progress("timing networks", len(candidates), len(candidates))
-            reason = (
-                f"{_title(recipe.model, options)}, the largest that sees {VIEWS_WANTED} crops in the time "
-                f"(a step takes: {', '.join(shown)})"
+            why = (
+                f"the largest that sees {VIEWS_WANTED} crops in the time"
+                if views >= VIEWS_WANTED
+                else f"the smallest, since the time is enough for {views:.0f} crops only"
             )
+            reason = f"{_title(recipe.model, options)}, {why} (a step takes: {', '.join(shown)})"
             return Network(base | options, reason, seconds, picture)
     raise TrainingError(
         f"{'; '.join(shown)}: run again with --set batch_size=1 or a smaller crop, --set crop_size=[128,128]"
@@ -423,8 +428,14 @@ def time_step(
     recipe: Recipe,
     options: dict[str, Any],
     machine: Machine,
+    *,
+    limit: float,
 ) -> float | None:
-    """The mean seconds of a few training steps, after two that warm up; None where memory runs out."""
+    """The mean seconds of a few training steps, after one or two that warm up; None where memory runs out.
+
+    Args:
+        limit: seconds after which no further step is begun, once there is one to count.
+    """
     torch.set_num_threads(recipe.threads)
     batches = Batches(
         train,
@@ -440,29 +451,36 @@ def time_step(
     network.train()
     optimizer = make_optimizer(network, trial)
     loss = loss_named(trial.loss, void=labels.void)
-    times = []
+    times: list[float] = []
     try:
         with closing(batches.starting_at(0)) as stream:  # prepared beside the steps, as in training
             for k in range(2 + TRIAL_STEPS):
+                if k > 1 and sum(times) > limit:
+                    break
                 start = time.perf_counter()
-                train_step(network, normalization, optimizer, next(stream), trial, loss, k, labels.void)
+                with memory_explained(recipe, k):
+                    train_step(network, normalization, optimizer, next(stream), trial, loss, k, labels.void)
                 times.append(time.perf_counter() - start)
-    except TrainingError as error:
-        if "memory" in str(error):
-            return None
-        raise
-    return float(np.mean(times[2:]))
+    except OutOfMemory:
+        return None
+    return float(np.mean(times[2:] or times[1:]))
 
 
 def _time_prediction(
     recipe: Recipe, options: dict[str, Any], normalization: Normalization, validation: Dataset, machine: Machine
 ) -> float:
-    """Seconds to read and predict a validation picture: the mean of a few, after one that warms up."""
+    """Seconds to read and predict a validation picture, after a small one that warms up."""
     network = build(recipe.model, **options).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     network.eval()
-    times = []
-    for index in (0, *np.unique(np.linspace(0, len(validation) - 1, 3).astype(int)).tolist()):
+    times: list[float] = []
+    for index in np.unique([0, len(validation) // 2]).tolist():
         start = time.perf_counter()
-        predict_image(network, normalization, validation[index].image, precision=recipe.precision)
+        image = validation[index].image
+        if not times:
+            predict_image(network, normalization, image[:64, :64], precision=recipe.precision)
+            start = time.perf_counter()
+        predict_image(network, normalization, image, precision=recipe.precision)
         times.append(time.perf_counter() - start)
-    return float(np.mean(times[1:]))
+        if times[0] > 2:
+            break
+    return float(np.mean(times))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelwise.data.sample import adapt_channels
+from pixelwise.labels import VOID
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 
@@ -23,6 +24,7 @@ Precision = Literal["fp32", "bf16"]
 
 # A tile of 1024² at 64 channels in float32 is 256 MiB for the widest map of a U-Net: a few of them fit anywhere.
 TILE = 1024
+BAND = 128  # rows whose probabilities are held at a time
 MARGIN = 128  # pixels of context around the kept part of a tile
 
 
@@ -69,6 +71,7 @@ def predict_image(
         ShapeError: the picture's channels are not the network's.
     """
     image = adapt_channels(image, normalization.channels, name=name)
+    normalization = normalization.of(image)  # a tile is seen in the light of its picture
     height, width = image.shape[:2]
     if height * width <= tile * tile:
         return _whole(network, normalization, image, precision, flip, confidence)
@@ -132,24 +135,25 @@ def _whole(
     confidence: bool,
 ) -> DensePrediction:
     head = predict_head(network, normalization, image, precision=precision)
+    dtype = np.uint8 if head.scores.shape[1] <= VOID else np.uint16
     if not flip and not confidence:
-        return DensePrediction(_small(head.resampling.argmax(head.scores)[0]), None)
-    probabilities = _probabilities(head)
-    if flip:
-        mirrored = predict_head(network, normalization, image[:, ::-1], precision=precision)
-        probabilities = (probabilities + _probabilities(mirrored).flip(-1)) / 2
-    best = probabilities.max(1)
-    sure = best.values[0].cpu().numpy() if confidence else None
-    return DensePrediction(_small(best.indices[0].to(torch.int32)), sure)
+        return DensePrediction(head.resampling.argmax(head.scores)[0].cpu().numpy().astype(dtype, copy=False), None)
+    mirrored = predict_head(network, normalization, image[:, ::-1], precision=precision) if flip else None
+    height, width = image.shape[:2]
+    labels, sure = np.empty((height, width), dtype), np.empty((height, width), np.float32)
+    for top in range(0, height, BAND):  # in bands, so that the full-size scores of all classes are never held
+        rows = slice(top, min(top + BAND, height))
+        probabilities = _probabilities(head, rows)
+        if mirrored is not None:
+            probabilities = (probabilities + _probabilities(mirrored, rows).flip(-1)) / 2
+        best = probabilities.max(1)
+        labels[rows] = best.indices[0].cpu().numpy()
+        sure[rows] = best.values[0].cpu().numpy()
+    return DensePrediction(labels, sure if confidence else None)
 
 
-def _probabilities(head: Head) -> Tensor:
-    scores = head.full_size()
-    return scores.softmax(1) if head.kind == "logits" else scores
-
-
-def _small(labels: Tensor) -> NDArray[Any]:
-    array: NDArray[Any] = labels.cpu().numpy()
-    if array.dtype == np.uint8:
-        return array
-    return array.astype(np.uint8 if int(array.max(initial=0)) < 255 else np.uint16)
+def _probabilities(head: Head, rows: slice) -> Tensor:
+    """(1, K, rows, W) at the picture's size."""
+    with torch.inference_mode():
+        scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
+        return scores.softmax(1) if head.kind == "logits" else scores

@@ -1,7 +1,7 @@
-"""Normalization: from the pixels of a file to what a network takes, and back for padding."""
+"""Normalization: from the pixels of a file to what a network takes."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal, Self
 
 import numpy as np
@@ -9,13 +9,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelwise.data.levels import Statistics, grid_of, statistics_of, to_levels
 from pixelwise.errors import BadOption, ShapeError
 
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # 255 · (.485, .456, .406), RGB: torchvision's weights
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)  # 255 · (.229, .224, .225)
 
-# What one step of each dtype is worth on the scale 0–255 that means and deviations are given in.
-SCALE = {"uint8": 1.0, "uint16": 255 / 65_535, "float32": 255.0}
+FLOOR = 0.04  # of the set's deviation, added to a picture's own: an empty picture must not become pure noise
 
 
 @dataclass(frozen=True)
@@ -26,11 +26,14 @@ class Normalization:
         mean: one per channel, 0–255, in the network's channel order.
         deviation: one per channel, 0–255, in the same order; 1 for Caffe's networks.
         channel_order: "rgb" leaves the channels as they are, "bgr" reverses three of them (Caffe's networks).
+        per_picture: take each picture's own mean, and its own deviation plus 4 % of `deviation`, so that dark and
+            bright, weak and strong pictures look alike to the network.
     """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     channel_order: Literal["rgb", "bgr"] = "rgb"
+    per_picture: bool = False
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.deviation) or not self.mean:
@@ -46,31 +49,75 @@ class Normalization:
         return len(self.mean)
 
     @property
-    def fill(self) -> tuple[float, ...]:
-        """The mean color in the file's channel order, 0–255: what pictures are padded with."""
+    def fill(self) -> tuple[float, ...] | None:
+        """The color that pictures are padded with, 0–255 in the file's channel order; None for each one's own mean."""
+        if self.per_picture:
+            return None
         return self.mean[::-1] if self.channel_order == "bgr" else self.mean
 
-    def __call__(self, images: Sequence[NDArray[Any]] | NDArray[Any]) -> Tensor:
-        """Images (N, H, W, C), or a list of (H, W, C), as float32 (N, C, H, W) with channels last in memory."""
-        batch = np.stack(images) if not isinstance(images, np.ndarray) else images
-        if batch.ndim != 4 or batch.shape[3] != self.channels:
-            raise ShapeError(f"the network takes images with {self.channels} channels (H, W, C), got {batch.shape[1:]}")
-        scale = SCALE.get(batch.dtype.name)
-        if scale is None:
-            raise ShapeError(f"images are uint8, uint16 or float32, got {batch.dtype}")
+    def of(self, image: NDArray[Any]) -> "Normalization":
+        """The fixed normalization of this picture (H, W, C), whole, for its parts: itself but for `per_picture`."""
+        if not self.per_picture:
+            return self
+        return self._fixed(statistics_of(grid_of(image)))
+
+    def __call__(self, images: NDArray[Any]) -> Tensor:
+        """Whole pictures (N, H, W, C) as float32 (N, C, H, W) with channels last in memory.
+
+        Raises:
+            ShapeError: the channels are not the network's, or the dtype is not uint8, uint16 or float32.
+        """
+        if images.ndim != 4 or images.shape[3] != self.channels:
+            raise ShapeError(
+                f"the network takes images with {self.channels} channels (H, W, C), got {images.shape[1:]}"
+            )
+        if images.dtype not in (np.uint8, np.uint16, np.float32):
+            raise ShapeError(f"images are uint8, uint16 or float32, got {images.dtype}")
+        statistics = np.stack([statistics_of(grid_of(image)) for image in images]) if self.per_picture else None
+        return self.normalize(to_levels(images), statistics)
+
+    def normalize(self, levels: NDArray[np.float32], statistics: NDArray[np.float32] | None = None) -> Tensor:
+        """Levels (N, H, W, C) as float32 (N, C, H, W).
+
+        Args:
+            statistics: (N, 2, C) mean and deviation of the pictures that the levels are parts of; used, and needed,
+                with `per_picture`.
+        """
+        if self.per_picture:
+            assert statistics is not None
+            parts = [self._fixed(own).normalize(part[None]) for part, own in zip(levels, statistics, strict=True)]
+            return torch.cat(parts).contiguous(memory_format=torch.channels_last)
         if self.channel_order == "bgr":
-            batch = batch[..., ::-1]
-        mean = np.asarray(self.mean, np.float32) / scale
-        factor = scale / np.asarray(self.deviation, np.float32)
-        values = (batch.astype(np.float32) - mean) * factor.astype(np.float32)
-        # (N, H, W, C) seen as (N, C, H, W) is already channels-last memory.
+            levels = levels[..., ::-1]
+        values = (levels - np.asarray(self.mean, np.float32)) / np.asarray(self.deviation, np.float32)
+        # (N, H, W, C) seen as (N, C, H, W) is already channels-last memory
         return torch.from_numpy(values).permute(0, 3, 1, 2)
+
+    def _fixed(self, statistics: Statistics) -> "Normalization":
+        mean, deviation = (values[::-1] if self.channel_order == "bgr" else values for values in statistics)
+        floor = FLOOR * np.asarray(self.deviation)
+        return replace(
+            self,
+            mean=tuple(float(v) for v in mean),
+            deviation=tuple(float(v) for v in deviation + floor),
+            per_picture=False,
+        )
 
     def to_record(self) -> dict[str, Any]:
         """What is written into a model file."""
-        return {"mean": list(self.mean), "deviation": list(self.deviation), "channel_order": self.channel_order}
+        return {
+            "mean": list(self.mean),
+            "deviation": list(self.deviation),
+            "channel_order": self.channel_order,
+            "per_picture": self.per_picture,
+        }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """The normalization that `to_record` described."""
-        return cls(tuple(record["mean"]), tuple(record["deviation"]), record["channel_order"])
+        return cls(
+            tuple(float(v) for v in record["mean"]),
+            tuple(float(v) for v in record["deviation"]),
+            record["channel_order"],
+            bool(record["per_picture"]),
+        )

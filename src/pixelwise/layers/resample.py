@@ -178,6 +178,11 @@ class Resampling:
             )
         )
 
+    def band(self, start: int, stop: int) -> "Resampling":
+        """The same for the picture's rows start…stop − 1 alone."""
+        rows = Taps(self.rows.coarse, self.rows.first[start:stop], self.rows.weights[start:stop])
+        return Resampling(rows, self.columns)
+
     def apply(self, scores: Tensor) -> Tensor:
         """Scores (N, K, h, w) at the picture's size (N, K, H, W), float32; the same bits at every call.
 

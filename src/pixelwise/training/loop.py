@@ -8,6 +8,7 @@ only at a logged step.
 import copy
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,35 +143,37 @@ def train(
     stream = batches.starting_at(step)
     try:
         while reason is None:
-            batch = next(stream)
-            losses.append(train_step(network, normalization, optimizer, batch, recipe, loss_of, step, batches.void))
+            with memory_explained(recipe, step):
+                batch = next(stream)
+                losses.append(train_step(network, normalization, optimizer, batch, recipe, loss_of, step, batches.void))
             step += 1
             if average is not None:
                 average.update(network, step)
             if step % recipe.log_every == 0 or step == recipe.steps:
                 now = time.monotonic()
                 speed = (step - logged) * recipe.batch_size / max(now - logged_at, 1e-9)
-                rate = rate_at(recipe, step - 1)
-                yield StepLogged(step, sum(losses) / len(losses), rate, now - start, speed)
+                yield StepLogged(step, sum(losses) / len(losses), rate_at(recipe, step - 1), now - start, speed)
                 losses = []
                 reason = should_stop(time.monotonic() - start)
-                logged, logged_at = step, time.monotonic()
-            if reason is None and step == recipe.steps:
+            if step == recipe.steps:
                 reason = "finished"
-            if reason is not None and reason not in ("finished", "budget"):
-                save()  # before the last validation, which an uninterrupted run would not make here
-                if best >= 0:
-                    break
-            if step % recipe.validate_every == 0 or reason is not None:
-                scores, better = _validate(network, average, validate, best)
-                best, since_best = (scores.mean_iou, 0) if better else (best, since_best + 1)
+            due = step % recipe.validate_every == 0 or step == recipe.steps
+            if reason is not None and not due:
+                save()  # before a validation that a longer run would not make
+            if due or reason == "budget" or (reason is not None and best < 0):
+                network.eval()
                 shown = average.network if average is not None else network
+                with memory_explained(recipe, step):
+                    scores = validate(shown)
+                better = scores.mean_iou > best
+                best, since_best = (scores.mean_iou, 0) if better else (best, since_best + 1)
                 yield Validated(step, scores, better, shown, time.monotonic() - start)
                 network.train()
+            if due:
                 if reason is None and recipe.patience and since_best >= recipe.patience:
                     reason = "plateau"
-                if reason in (None, "finished", "plateau", "budget"):
-                    save()
+                save()
+            if step % recipe.log_every == 0:
                 logged, logged_at = step, time.monotonic()
     finally:
         stream.close()
@@ -194,23 +197,14 @@ def train_step(
     torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout is a function of the step, too
     for group in optimizer.param_groups:
         group["lr"] = rate_at(recipe, step)
-    try:
-        images = normalization(batch.images).to(device)
-        target = torch.from_numpy(batch.targets).to(device)
-        with precision_context(device, recipe.precision):
-            heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]
-        loss = loss_of(next(iter(heads.values())), target)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
-        norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-    except (MemoryError, RuntimeError) as error:
-        if _is_memory(error):
-            height, width = recipe.crop_size
-            raise TrainingError(
-                f"out of memory at step {step} with batches of {recipe.batch_size} crops of {height} × {width}; "
-                "run again with --set batch_size=… or --set crop_size=… smaller"
-            ) from error
-        raise
+    images = normalization.normalize(batch.images, batch.statistics).to(device)
+    target = torch.from_numpy(batch.targets).to(device)
+    with precision_context(device, recipe.precision):
+        heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]
+    loss = loss_of(next(iter(heads.values())), target)
+    optimizer.zero_grad(set_to_none=True)
+    loss.backward()  # type: ignore[no-untyped-call]
+    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
     value = float(loss.detach())
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         what = "loss" if not torch.isfinite(loss) else "gradient"
@@ -222,17 +216,25 @@ def train_step(
     return value
 
 
-def _is_memory(error: BaseException) -> bool:
-    text = str(error).lower()
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)
+class OutOfMemory(TrainingError):
+    """A step, a batch or a validation did not fit in memory."""
 
 
-def _validate(
-    network: nn.Module, average: Average | None, validate: Callable[[nn.Module], Scores], best: float
-) -> tuple[Scores, bool]:
-    network.eval()
-    scores = validate(average.network if average is not None else network)
-    return scores, scores.mean_iou > best
+@contextmanager
+def memory_explained(recipe: Recipe, step: int) -> Iterator[None]:
+    """Turn the several ways in which torch and numpy run out of memory into one error."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        text = str(error).lower()
+        known = isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)
+        if not known:
+            raise
+        height, width = recipe.crop_size
+        raise OutOfMemory(
+            f"out of memory at step {step} with batches of {recipe.batch_size} crops of {height} × {width}; "
+            "run again with --set batch_size=… or --set crop_size=… smaller"
+        ) from error
 
 
 def _weights(recipe: Recipe, device: torch.device) -> Tensor | None:
