@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from safetensors.torch import save_file
 
 import pixelwise
@@ -94,13 +95,30 @@ def test_a_newer_format_and_missing_weights_are_named(segmenter, tmp_path, monke
         pixelwise.load(tmp_path / "new.safetensors")
     segmenter.architecture = {"builder": "unet", "options": OPTIONS | {"depth": 4}}
     segmenter.save(tmp_path / "odd.safetensors")
-    with pytest.raises(CheckpointError, match="does not fit its own architecture, first at "):
+    with pytest.raises(CheckpointError, match="does not fit its own record .*Missing key"):
         pixelwise.load(tmp_path / "odd.safetensors")
 
 
+@pytest.mark.parametrize("damage", ["labels", "architecture", "normalization", "trained_on", "everything"])
+def test_a_damaged_record_is_one_line(segmenter, tmp_path, damage):
+    path = segmenter.save(tmp_path / "m.safetensors")
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["pixelwise"])
+    tensors = segmenter.network.state_dict()
+    if damage == "everything":
+        record = ["not", "a", "record"]
+    else:
+        del record[damage]
+    save_file(dict(tensors), path, metadata={"pixelwise": json.dumps(record)})
+    with pytest.raises(CheckpointError, match=f"{damage}|has format None"):
+        pixelwise.load(path)
+
+
 def test_pictures_that_do_not_fit_are_refused(segmenter, tmp_path):
-    with pytest.raises(ShapeError, match=r"an image is \(H, W, C\) or \(H, W\), got \(1, 2, 3, 4\)"):
+    with pytest.raises(ShapeError, match=r"or \(H, W\) and not empty, got \(1, 2, 3, 4\)"):
         segmenter.predict(np.zeros((1, 2, 3, 4), np.uint8))
+    with pytest.raises(ShapeError, match=r"not empty, got \(0, 5, 3\)"):
+        segmenter.predict(np.zeros((0, 5, 3), np.uint8))
     with pytest.raises(DataError, match="nothing.png"):
         segmenter.predict(tmp_path / "nothing.png")
 

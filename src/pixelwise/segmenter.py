@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialize
 from torch import nn
 
 from pixelwise.data.decode import decode_image
@@ -41,14 +41,14 @@ class Prediction:
 
     Attributes:
         labels: (H, W) uint8 classes, or uint16 with more than 255.
-        confidence: (H, W) float32, probability 0–1 of the chosen class.
+        confidence: (H, W) float32, probability 0–1 of the chosen class; None where it was not asked for.
         image: (H, W, C) the picture itself, for the overlay.
         label_set: names and colors.
         name: the file's stem, or "image".
     """
 
     labels: NDArray[Any]
-    confidence: NDArray[np.float32]
+    confidence: NDArray[np.float32] | None
     image: NDArray[Any]
     label_set: LabelSet
     name: str = "image"
@@ -84,6 +84,7 @@ class Prediction:
         elif kind == "overlay":
             write_picture(self.overlay(), path)
         elif kind == "confidence":
+            assert self.confidence is not None
             write_picture(confidence_png(self.confidence), path)
         else:
             write_text(json.dumps(self.polygons()), path)
@@ -98,7 +99,7 @@ class Segmenter:
         recipe: how it was trained; empty when unknown.
         scores: what it reached, with "split" and "protocol"; empty when unmeasured.
         precision: what `predict` uses: "bf16" only where validation showed nearly the same labels.
-        flip: whether `predict` averages with the mirrored picture.
+        trained_on: names of the pictures it was trained on, so that an evaluation can leave them out.
     """
 
     network: nn.Module
@@ -108,12 +109,22 @@ class Segmenter:
     recipe: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, Any] = field(default_factory=dict)
     precision: Precision = "fp32"
-    flip: bool = False
+    trained_on: tuple[str, ...] = ()
 
     def predict(
-        self, image: str | Path | NDArray[Any], *, precision: Precision | None = None, flip: bool | None = None
+        self,
+        image: str | Path | NDArray[Any],
+        *,
+        precision: Precision | None = None,
+        flip: bool = False,
+        confidence: bool = True,
     ) -> Prediction:
         """The classes of a picture: a path, or an array (H, W, C) or (H, W) as the training pictures were.
+
+        Args:
+            precision: "fp32" or "bf16"; the model's own if left out.
+            flip: average the probabilities with those of the mirrored picture.
+            confidence: give the probabilities, too; without them it is quicker.
 
         Raises:
             DataError: the file cannot be read.
@@ -125,10 +136,9 @@ class Segmenter:
             name, pixels = "image", np.asarray(image)
             if pixels.ndim == 2:
                 pixels = pixels[..., None]
-            if pixels.ndim != 3:
-                raise ShapeError(f"an image is (H, W, C) or (H, W), got {pixels.shape}")
-        dense = self.predict_dense(pixels, precision=precision, flip=flip, confidence=True, name=name)
-        assert dense.confidence is not None
+            if pixels.ndim != 3 or pixels.size == 0:
+                raise ShapeError(f"an image is (H, W, C) or (H, W) and not empty, got {pixels.shape}")
+        dense = self.predict_dense(pixels, precision=precision, flip=flip, confidence=confidence, name=name)
         return Prediction(dense.labels, dense.confidence, pixels, self.labels, name)
 
     def predict_dense(
@@ -136,7 +146,7 @@ class Segmenter:
         pixels: NDArray[Any],
         *,
         precision: Precision | None = None,
-        flip: bool | None = None,
+        flip: bool = False,
         confidence: bool = False,
         name: str = "image",
     ) -> DensePrediction:
@@ -147,7 +157,7 @@ class Segmenter:
             self.normalization,
             pixels,
             precision=precision or self.precision,
-            flip=self.flip if flip is None else flip,
+            flip=flip,
             confidence=confidence,
             name=name,
         )
@@ -158,7 +168,11 @@ class Segmenter:
         return sum(p.numel() for p in self.network.parameters())
 
     def save(self, path: str | Path) -> Path:
-        """Write the one file that `pixelwise.load` needs; the same segmenter gives the same bytes."""
+        """Write the one file that `pixelwise.load` needs; the same segmenter gives the same bytes.
+
+        Raises:
+            OSError: it cannot be written; a file that was there stays.
+        """
         path = Path(path)
         record = {
             "format": FORMAT,
@@ -168,12 +182,13 @@ class Segmenter:
             "recipe": dict(self.recipe),
             "scores": dict(self.scores),
             "precision": self.precision,
-            "flip": self.flip,
+            "trained_on": list(self.trained_on),
             "versions": _versions(),
         }
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.network.state_dict().items()}
+        content = serialize(tensors, metadata={KEY: json.dumps(record, sort_keys=True)})
         with replacing(path) as beside:
-            save_file(tensors, beside, metadata={KEY: json.dumps(record, sort_keys=True)})
+            beside.write_bytes(content)
         return path
 
     @classmethod
@@ -195,27 +210,31 @@ class Segmenter:
             raise CheckpointError(f"{path} is no readable .safetensors file ({error}); copy it again") from error
         if record is None:
             raise CheckpointError(f"{path} holds weights but no pixelwise record; it was not saved by pixelwise")
-        if record["format"] > FORMAT:
+        version = record.get("format") if isinstance(record, dict) else None
+        if not isinstance(version, int) or version > FORMAT:
             raise CheckpointError(
-                f"{path} has format {record['format']}, this pixelwise reads up to {FORMAT}; upgrade pixelwise"
+                f"{path} has format {version!r}, this pixelwise reads up to {FORMAT}; upgrade pixelwise"
             )
-        architecture = record["architecture"]
-        network = build(architecture["builder"], **architecture["options"])
-        missing = network.state_dict().keys() ^ tensors.keys()
-        if missing:
-            raise CheckpointError(f"{path} does not fit its own architecture, first at {sorted(missing)[0]}")
-        network.load_state_dict(tensors)
-        network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return cls(
-            network,
-            Normalization.from_record(record["normalization"]),
-            LabelSet.from_record(record["labels"]),
-            architecture,
-            record["recipe"],
-            record["scores"],
-            record["precision"],
-            record["flip"],
-        )
+        try:
+            architecture = record["architecture"]
+            network = build(architecture["builder"], **architecture["options"])
+            network.load_state_dict(tensors)
+            network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            return cls(
+                network,
+                Normalization.from_record(record["normalization"]),
+                LabelSet.from_record(record["labels"]),
+                architecture,
+                record["recipe"],
+                record["scores"],
+                record["precision"],
+                tuple(record["trained_on"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:
+            what = " ".join(str(error).split())[:300]
+            raise CheckpointError(
+                f"{path} does not fit its own record ({type(error).__name__}: {what}); copy it again"
+            ) from error
 
 
 def load(path: str | Path) -> Segmenter:
@@ -253,7 +272,6 @@ def evaluate_pictures(
         segmenter.normalization,
         dataset,
         precision=segmenter.precision,
-        flip=segmenter.flip,
         progress=progress,
     )
 

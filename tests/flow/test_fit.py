@@ -12,8 +12,9 @@ import pytest
 from PIL import Image
 
 import pixelwise as pw
-from pixelwise.errors import BadOption, DataError, TrainingError, UnknownName
+from pixelwise.errors import BadOption, CheckpointError, DataError, TrainingError, UnknownName
 from pixelwise.flow import fit as fit_module
+from pixelwise.flow.evaluate import evaluate_folder
 from pixelwise.flow.plan import Plan
 from pixelwise.training.loop import StepLogged
 
@@ -111,6 +112,8 @@ def test_one_picture_trains_and_says_what_its_score_is_worth(tmp_path, make_fold
 
 def test_a_rare_class_gets_its_share_of_the_crops(tmp_path, make_folder, tiny):
     make_folder(tmp_path / "rare", count=8, size=(96, 96))
+    for i in range(2, 8):
+        Image.fromarray(np.zeros((96, 96), np.uint8)).save(tmp_path / "rare" / "masks" / f"img_{i:02}.png")
     plan = Plan.load(pw.fit(tmp_path / "rare", out=tmp_path / "a", steps=3, plan_only=True).run / "plan.yaml")
     assert plan.recipe.class_crops > 0
     assert "foreground" in plan.reasons["class_crops"]
@@ -143,16 +146,37 @@ def test_a_run_is_never_written_over(folder, tmp_path, tiny, monkeypatch):
         ({"minutes": 0}, BadOption, "minutes must be above 0, got 0"),
         ({"steps": 0}, BadOption, "steps must be at least 1, got 0"),
         ({"steps": 5, "minutes": 1}, BadOption, "give either minutes or steps, not both"),
-        ({"resume": True, "minutes": 1}, BadOption, "a stored plan holds its own length"),
+        ({"resume": True, "minutes": 1}, BadOption, "a stored plan holds its own length, model and seed"),
         ({"steps": 1, "model": "unett"}, UnknownName, "no model is called 'unett'; did you mean 'unet'"),
         ({"steps": 1, "settings": {"crop_sise": 1}}, UnknownName, "did you mean 'crop_size'"),
         ({"steps": 1, "settings": {"rate": -1}}, BadOption, "rate: .*greater than 0, got -1"),
+        (
+            {"steps": 1, "settings": {"class_weights": [1, 2, 3]}},
+            BadOption,
+            "one value for each of the 2 classes, got 3",
+        ),
+        ({"steps": 1, "settings": {"class_crop_shares": [1]}}, BadOption, "one value for each of the 2 classes, got 1"),
+        (
+            {"steps": 1, "settings": {"augmentation.scale": [0, 1]}},
+            BadOption,
+            "scale is a low and a high factor above 0",
+        ),
+        ({"steps": 1, "settings": {"augmentation": 5}}, BadOption, "augmentation: .*, got 5"),
+        (
+            {"steps": 1, "settings": {"model_options": {"widht": 1}}},
+            BadOption,
+            "unet has no option 'widht'; did you mean 'width'",
+        ),
+        ({"steps": 1, "seed": -1}, BadOption, "seed must be a whole number from 0 to 2147483647, got -1"),
+        ({"steps": 1, "settings": {"seed": 2**31}}, BadOption, "seed must be a whole number"),
+        ({"resume": True, "seed": 1}, BadOption, "leave out minutes, steps, model and seed"),
+        ({"resume": True, "plan": "p.yaml"}, BadOption, "leave out one of resume and plan"),
     ],
 )
 def test_bad_options_are_refused_before_training(folder, tmp_path, options, error, message):
     with pytest.raises(error, match=message):
         pw.fit(folder, out=tmp_path / "run", **options)
-    assert not (tmp_path / "run" / "log.jsonl").exists()
+    assert not (tmp_path / "run").exists()  # the corrected command can use the name
 
 
 def test_a_broken_folder_is_refused_before_training(folder, tmp_path):
@@ -215,6 +239,87 @@ def test_minutes_are_held(folder, tmp_path, tiny):
     result = pw.fit(folder, out=tmp_path / "run", minutes=0.2, settings=tiny | {"steps": 100_000, "log_every": 1})
     assert result.outcome == "budget"
     assert result.report.exists()
+
+
+def test_two_fits_never_share_a_folder(folder, tmp_path, tiny, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs" / "squares").mkdir(parents=True)
+    assert pw.fit(folder, steps=1, settings=tiny).run.name == "squares-2"
+    run = pw.fit(folder, out=tmp_path / "run", steps=1, settings=tiny).run
+    with fit_module._alone_in(run), pytest.raises(DataError, match="another fit is at work in .*run; wait for it"):
+        pw.fit(folder, out=run, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("reasons:", "raisons:", "misses the entry 'reasons'"),
+        ("validate_on: 1", "validate_on: 0", "numbers of pictures, at least 1"),
+        ("validate_on: 1", "validate_on: many", "has a wrong entry"),
+        ("format: 1", "format: x", "has format 'x'"),
+        ("format: 1", "format: 99", "has format 99, this pixelwise reads up to 1"),
+        ("recipe:", "recipe: 3\nrest:", "is no plan of pixelwise: it has no recipe"),
+        ("split:", "split: {train: [], validation: [a], test: []}\nrest:", "names no pictures for the train part"),
+        ("format: 1", "format: [", "is not YAML"),
+    ],
+)
+def test_a_plan_damaged_by_hand_is_one_line(folder, tmp_path, tiny, old, new, message):
+    run = pw.fit(folder, out=tmp_path / "run", steps=2, plan_only=True, settings=tiny).run
+    text = (run / "plan.yaml").read_text()
+    assert old in text
+    (run / "plan.yaml").write_text(text.replace(old, new, 1))
+    with pytest.raises(CheckpointError, match=message):
+        pw.fit(folder, out=run, resume=True)
+
+
+def test_settings_can_change_a_plan_only_before_training(folder, tmp_path, tiny):
+    run = pw.fit(folder, out=tmp_path / "run", steps=2, plan_only=True, settings=tiny).run
+    pw.fit(folder, out=run, resume=True, settings={"steps": 3, "model_options": {"depth": 2}})
+    stored = Plan.load(run / "plan.yaml")
+    assert stored.recipe.steps == 3
+    assert stored.recipe.model_options == {"num_classes": 2, "in_channels": 3, "width": 0.0625, "depth": 2}
+    with pytest.raises(BadOption, match="training in .* has begun by its plan; start a new run to change steps"):
+        pw.fit(folder, out=run, resume=True, settings={"steps": 4})
+
+
+def test_the_seed_is_the_same_however_it_is_set(folder, tmp_path, tiny):
+    plans = [
+        Plan.load(pw.fit(folder, out=tmp_path / name, steps=1, plan_only=True, **options).run / "plan.yaml")
+        for name, options in (("a", {"seed": 9}), ("b", {"settings": {"seed": 9}}))
+    ]
+    assert plans[0].split == plans[1].split
+    assert plans[0].recipe.seed == plans[1].recipe.seed == 9
+
+
+def test_a_void_validation_part_is_refused_before_training(tmp_path, make_folder, tiny):
+    make_folder(tmp_path / "data" / "train", values=(0, 1))
+    make_folder(tmp_path / "data" / "val", values=(255,))
+    with pytest.raises(DataError, match="all 6 masks of the validation part are void"):
+        pw.fit(tmp_path / "data", out=tmp_path / "run", steps=1, settings=tiny)
+
+
+def test_a_torn_log_line_swallows_nothing(folder, tmp_path, tiny):
+    run = pw.fit(folder, out=tmp_path / "run", steps=2, settings=tiny).run
+    with (run / "log.jsonl").open("a") as log:
+        log.write('{"event": "st')
+    (run / ".model.safetensors.999.part").write_bytes(b"left by a kill")
+    pw.fit(folder, out=run, resume=True)
+    lines = (run / "log.jsonl").read_text().splitlines()
+    assert '{"event": "start", "resumed": true}' in lines
+    assert not list(run.glob(".*.part"))
+
+
+def test_evaluate_leaves_out_what_was_trained_on(folder, tmp_path, tiny):
+    result = pw.fit(folder, out=tmp_path / "run", steps=2, settings=tiny)
+    part, evaluation = evaluate_folder(pw.load(result.run / "model.safetensors"), folder)
+    validation = Plan.load(result.run / "plan.yaml").split["validation"]
+    assert [p.name for p in evaluation.pictures] == list(validation)
+    assert part == f"the {len(validation)} of 6 pictures that it was not trained on"
+    assert evaluation.scores.mean_iou == pytest.approx(result.scores.mean_iou)
+    assert len(evaluate_folder(result.segmenter, folder, split="all")[1].pictures) == 6
+    (folder / "masks" / "img_02.png").write_bytes(b"junk")
+    with pytest.raises(DataError, match=r"img_02\.png"):
+        evaluate_folder(result.segmenter, folder)
 
 
 def test_a_full_disk_keeps_the_last_model(folder, tmp_path, tiny, monkeypatch):

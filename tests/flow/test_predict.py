@@ -50,6 +50,11 @@ def test_folders_files_and_globs_name_each_picture_once(pictures):
     assert [p.name for p in find_pictures([str(pictures / "**" / "*.bmp")])] == ["c"]
 
 
+def test_results_are_never_inputs(pictures):
+    Image.new("RGB", (3, 3)).save(pictures / "deep" / "result.png")
+    assert [p.name for p in find_pictures([str(pictures)], pictures / "deep")] == ["a", "b", "d é"]
+
+
 def test_equal_stems_keep_their_suffix(pictures):
     Image.new("RGB", (3, 3)).save(pictures / "a.jpg")
     assert [p.name for p in find_pictures([str(pictures)])][:2] == ["a.jpg", "a.png"]
@@ -102,6 +107,10 @@ def test_nothing_is_overwritten_unless_asked(segmenter, pictures, tmp_path):
     done = predict_files(segmenter, found, out, resume=True)
     assert (done.written, done.skipped) == (2, 2)
     assert mine.read_bytes() == b"edited by hand"
+    (out / "overlay" / "a.png").unlink()
+    predict_files(segmenter, found, out, resume=True)
+    assert mine.read_bytes() == b"edited by hand"
+    assert (out / "overlay" / "a.png").exists()
     predict_files(segmenter, found, out, overwrite=True)
     assert opened(mine).mode == "P"
 

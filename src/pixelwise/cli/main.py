@@ -65,7 +65,7 @@ def fit(
     minutes: Annotated[float | None, typer.Option(help="Time for everything; 10 if left out.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps instead of a time.")] = None,
     model: Annotated[str | None, typer.Option(help="A network of `pixelwise list models`.")] = None,
-    seed: Annotated[int, typer.Option(help="Same data, plan and seed: same model.")] = 0,
+    seed: Annotated[int | None, typer.Option(help="0 if left out; same data, plan and seed: same model.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
     plan_only: Annotated[bool, typer.Option("--plan-only", help="Write plan.yaml and stop.")] = False,
     plan: Annotated[Path | None, typer.Option(help="Follow this plan.yaml.")] = None,
@@ -141,7 +141,7 @@ def predict(
     if precision not in ("auto", "fp32", "bf16"):
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
     segmenter = load(model)
-    pictures = find_pictures(inputs)
+    pictures = find_pictures(inputs, out)
     with progress_bar("segmenting") as progress:
         done = predict_files(
             segmenter,
@@ -151,12 +151,16 @@ def predict(
             overwrite=overwrite,
             resume=resume,
             precision=None if precision == "auto" else precision,  # type: ignore[arg-type]
-            flip=flip or None,
+            flip=flip,
             progress=progress,
         )
     console = Console(highlight=False)
     skipped = f", {done.skipped} were there already" if done.skipped else ""
-    console.print(f"{done.written} picture{'s' if done.written != 1 else ''} segmented into {out}/{skipped}")
+    console.print(
+        f"{done.written} picture{'s' if done.written != 1 else ''} segmented into {out}/{skipped}",
+        markup=False,
+        soft_wrap=True,
+    )
     for fault in done.faults:
         _complain(fault)
     if done.faults:
@@ -226,7 +230,11 @@ def demo(
             raise BadOption(f"{out / part} exists already; choose another --out or remove it")
     draw_demo(out / "data")
     draw_new_pictures(out / "new-pictures")
-    console.print(f"A small data set was drawn into {out / 'data'}/: pictures of garden beds, and their masks.")
+    console.print(
+        f"A small data set was drawn into {out / 'data'}/: pictures of garden beds, and their masks.",
+        markup=False,
+        soft_wrap=True,
+    )
     with display:
         result = run_fit(out / "data", out=out / "run", minutes=minutes, tell=display.tell)
     if result.segmenter is None or result.outcome == "interrupted":
@@ -234,7 +242,7 @@ def demo(
         raise typer.Exit(130)
     predict_files(result.segmenter, find_pictures([str(out / "new-pictures")]), out / "predictions")
     display.result(result, out / "data")
-    console.print(f"New pictures, segmented: {out / 'predictions' / 'overlay'}/")
+    console.print(f"New pictures, segmented: {out / 'predictions' / 'overlay'}/", markup=False, soft_wrap=True)
     console.print("Your own data: [bold]pixelwise fit FOLDER[/bold], with images/ and masks/ in it.")
 
 

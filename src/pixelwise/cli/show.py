@@ -136,7 +136,9 @@ class FitDisplay:
         """Scores, and what to do next."""
         run = result.run
         if result.scores is None:
-            self.console.print(f"The plan is in {run / 'plan.yaml'}. Edit it or not, then train by it:")
+            self.console.print(
+                f"The plan is in {run / 'plan.yaml'}. Edit it or not, then train by it:", markup=False, soft_wrap=True
+            )
             self.console.print(f"  pixelwise fit {folder} --resume --out {run}", soft_wrap=True, markup=False)
             return
         self.console.print()

@@ -3,6 +3,7 @@
 import json
 import math
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -40,15 +41,12 @@ from pixelwise.report.page import write_report
 from pixelwise.segmenter import Segmenter
 from pixelwise.training.loop import Ended, StepLogged, Validated, train
 
+if sys.platform != "win32":
+    import fcntl
+
 DEFAULT_MINUTES = 10.0
-MODEL, PLAN, LOG, RESULT, STATE, PICTURES = (
-    "model.safetensors",
-    "plan.yaml",
-    "log.jsonl",
-    "result.json",
-    "state.pt",
-    "pictures",
-)
+MODEL, PLAN, LOG, RESULT, STATE = "model.safetensors", "plan.yaml", "log.jsonl", "result.json", "state.pt"
+LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -137,7 +135,7 @@ def fit(
     minutes: float | None = None,
     steps: int | None = None,
     model: str | None = None,
-    seed: int = 0,
+    seed: int | None = None,
     resume: bool = False,
     plan_only: bool = False,
     plan: str | Path | None = None,
@@ -151,6 +149,7 @@ def fit(
         out: the run folder; runs/NAME, or the next free NAME-2, NAME-3 …, if left out.
         minutes: for everything, evaluation and report included; 10 if neither this nor `steps` is given.
         steps: of training, whatever time they take; then no clock influences the result.
+        seed: 0 if left out; the same data, plan and seed give the same model.
         model: a name in MODELS instead of the planner's choice.
         resume: go on with the run in `out` (or the newest of this folder) where it was stopped.
         plan_only: write plan.yaml and stop; `resume` then trains by it, edited or not.
@@ -165,34 +164,36 @@ def fit(
         TrainingError: training cannot go on; the last good state and model are kept.
     """
     folder = Path(folder)
+    settings = dict(settings or {})
     clock = Clock() if started_at is None else Clock(started_at)
-    _check_options(minutes, steps, resume, plan)
+    _check_options(minutes, steps, model, seed, resume, plan)
+    seed = settings.pop("seed", 0 if seed is None else seed)
+    if not isinstance(seed, int) or not 0 <= seed < 2**31:
+        raise BadOption(f"seed must be a whole number from 0 to 2147483647, got {seed!r}")
+    _check_model(settings.get("model", model), settings.get("model_options"))
     run = _run_folder(folder, out, resume)
-    machine = this_machine()
     budget = minutes if minutes is not None else None if steps or resume or plan else DEFAULT_MINUTES
-    tell(Started(folder, run, budget))
-    with clock.part("reading"):
-        understanding = understand(folder, progress=lambda d, n: tell(Progressed("reading masks", d, n)))
-        if understanding.errors:
-            raise DataError(_faults(understanding))
-        tell(Understood(understanding))
-    if resume or plan is not None:
-        made = Plan.load(run / PLAN if resume else Path(plan))  # type: ignore[arg-type]
-        if settings:
-            made = _with_settings(made, settings)
-        parts = _parts_of_plan(understanding, made, machine)
+    with _alone_in(run):
+        tell(Started(folder, run, budget))
+        machine = this_machine()
+        with clock.part("reading"):
+            understanding = understand(folder, progress=lambda d, n: tell(Progressed("reading masks", d, n)))
+            if understanding.errors:
+                raise DataError(_faults(understanding))
+            tell(Understood(understanding))
+        if resume or plan is not None:
+            made, parts = _stored_plan(run, plan, settings, understanding, machine)
+        else:
+            made, parts = _make_plan(
+                understanding, machine, clock, budget, steps, model, seed, settings, tell, folder, run
+            )
+        _check_lengths(made)
         tell(Planned(made, resumed=resume))
-        if plan is not None:
-            made.save(run / PLAN)
-    else:
-        made, parts = _make_plan(
-            understanding, machine, clock, budget, steps, model, seed, settings or {}, tell, folder, run
-        )
-        tell(Planned(made, resumed=False))
         made.save(run / PLAN)
-    if plan_only:
-        return FitResult(None, None, "", run, "planned", None)
-    return _train_and_report(folder, run, understanding, made, parts, machine, clock, resume, tell)
+        if plan_only:
+            return FitResult(None, None, "", run, "planned", None)
+        with interruptible() as interrupted:
+            return _train_and_report(folder, run, understanding, made, parts, machine, clock, resume, tell, interrupted)
 
 
 @dataclass(frozen=True)
@@ -205,37 +206,113 @@ class Parts:
     presence: NDArray[np.bool_]
 
 
-def _check_options(minutes: float | None, steps: int | None, resume: bool, plan: str | Path | None) -> None:
+def _check_options(
+    minutes: float | None,
+    steps: int | None,
+    model: str | None,
+    seed: int | None,
+    resume: bool,
+    plan: str | Path | None,
+) -> None:
     if minutes is not None and not (minutes > 0 and math.isfinite(minutes)):
         raise BadOption(f"minutes must be above 0, got {minutes}")
     if steps is not None and steps < 1:
         raise BadOption(f"steps must be at least 1, got {steps}")
     if minutes is not None and steps is not None:
         raise BadOption("give either minutes or steps, not both: one of them ends the run")
-    if (resume or plan is not None) and (minutes is not None or steps is not None):
-        raise BadOption("a stored plan holds its own length; leave out minutes and steps")
+    if resume and plan is not None:
+        raise BadOption("a run that is resumed follows its own plan; leave out one of resume and plan")
+    if (resume or plan is not None) and any(option is not None for option in (minutes, steps, model, seed)):
+        raise BadOption("a stored plan holds its own length, model and seed; leave out minutes, steps, model and seed")
+
+
+def _check_model(model: str | None, options: Any) -> None:
+    """Refuse a misspelt model or option before anything is read; on the meta device nothing is allocated."""
+    if model is not None or options:
+        given = {key: value for key, value in dict(options or {}).items() if key not in ("num_classes", "in_channels")}
+        with torch.device("meta"):
+            build(model or "unet", num_classes=2, in_channels=3, **given)
+
+
+def _check_lengths(plan: Plan) -> None:
+    """Refuse class weights and shares that are not one per class."""
+    for key in ("class_weights", "class_crop_shares"):
+        values = getattr(plan.recipe, key)
+        if values is not None and len(values) != plan.labels.num_classes:
+            raise BadOption(
+                f"{key} needs one value for each of the {plan.labels.num_classes} classes, got {len(values)}"
+            )
 
 
 def _run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
-    """Where the run goes; never into one that exists, but to resume it."""
+    """Where the run goes, made if it is new; never one that exists, but to resume it."""
     if out is not None:
         run = Path(out)
-        if resume:
-            return run
-        if run.exists() and (not run.is_dir() or any(run.iterdir())):
-            raise DataError(
-                f"{run} already exists and is not empty; choose another --out, or --resume to go on with it"
-            )
+        if not resume:
+            if run.exists() and (not run.is_dir() or any(p.name != LOCK for p in run.iterdir())):
+                raise DataError(
+                    f"{run} already exists and is not empty; choose another --out, or --resume to go on with it"
+                )
+            run.mkdir(parents=True, exist_ok=True)
+        elif not (run / PLAN).exists():
+            raise DataError(f"there is no run in {run} to resume: it has no {PLAN}")
         return run
-    name = folder.resolve().name or "run"
     base = Path("runs")
-    taken = [base / name, *(base / f"{name}-{i}" for i in range(2, 10_000))]
+    name = folder.resolve().name or "run"
+    candidates = (base / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     if resume:
-        existing = [run for run in taken[:1000] if (run / PLAN).exists()]
+        existing = [run for run in candidates if (run / PLAN).exists()]
         if not existing:
             raise DataError(f"there is no run of {folder} under {base}/ to resume; name it with --out")
-        return existing[-1]
-    return next(run for run in taken if not run.exists() or (run.is_dir() and not any(run.iterdir())))
+        return max(existing, key=lambda run: (run / PLAN).stat().st_mtime)
+    base.mkdir(exist_ok=True)
+    for run in candidates:
+        try:
+            run.mkdir()
+        except FileExistsError:
+            continue
+        return run
+    raise DataError(f"all names from {base / name} to {base / name}-9999 are taken; choose one with --out")
+
+
+@contextmanager
+def _alone_in(run: Path) -> Iterator[None]:
+    """Hold the run folder against other processes; the lock ends with this one, however it ends.
+
+    A folder that got no plan is removed again, so that the corrected command can use its name.
+    """
+    lock = (run / LOCK).open("a")
+    try:
+        if sys.platform != "win32":
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise DataError(f"another fit is at work in {run}; wait for it, or choose another --out") from error
+        for left in run.rglob(".*.part"):
+            left.unlink(missing_ok=True)  # of a process that was killed while writing
+        yield
+    finally:
+        lock.close()
+        if {p.name for p in run.iterdir()} == {LOCK}:
+            (run / LOCK).unlink()
+            run.rmdir()
+
+
+def _stored_plan(
+    run: Path, plan: str | Path | None, settings: dict[str, Any], understanding: Understanding, machine: Machine
+) -> tuple[Plan, "Parts"]:
+    """The plan of the run, or of a file, with settings where no training has begun by it."""
+    made = Plan.load(run / PLAN if plan is None else Path(plan))
+    if settings:
+        if (run / STATE).exists():
+            raise BadOption(
+                f"training in {run} has begun by its plan; start a new run to change {next(iter(settings))}"
+            )
+        options = settings.get("model_options")
+        if isinstance(options, dict):
+            settings = settings | {"model_options": made.recipe.model_options | options}
+        made = _with_settings(made, settings)
+    return made, _parts_of_plan(understanding, made, machine)
 
 
 def _faults(understanding: Understanding) -> str:
@@ -286,6 +363,11 @@ def _make_plan(
         given = datasets.get("val")
         if given:
             inside, chosen = list(range(len(pool))), given
+            if not _counts(understanding, given).any():
+                raise DataError(
+                    f"all {len(given)} masks of the validation part are void, so that nothing can be validated; "
+                    "complete them, or remove the part to have one chosen"
+                )
             reason = f"the folder's own validation part, {len(given)} pictures"
         else:
             inside, held = planner.split_validation(counts, seed)
@@ -373,7 +455,10 @@ def _parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -
 
 @contextmanager
 def interruptible() -> Iterator[Callable[[], bool]]:
-    """Within the block the first Ctrl-C (or SIGTERM) is remembered instead of raised; a second one is raised."""
+    """Within the block the first Ctrl-C (or SIGTERM) is remembered instead of raised; a second one is raised.
+
+    Training ends at the next logged step; the final evaluation and the report are short and are finished.
+    """
     asked = threading.Event()
     if threading.current_thread() is not threading.main_thread():
         yield asked.is_set
@@ -402,6 +487,7 @@ def _train_and_report(
     clock: Clock,
     resume: bool,
     tell: Tell,
+    interrupted: Callable[[], bool],
 ) -> FitResult:
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
@@ -436,10 +522,10 @@ def _train_and_report(
         {"builder": recipe.model, "options": recipe.model_options},
         recipe=recipe.to_record(),
         precision=recipe.precision,
-        flip=plan.flip,
+        trained_on=plan.split["train"],
     )
     outcome, speeds, step = "finished", [], 0
-    with interruptible() as interrupted, clock.part("training"), (run / LOG).open("a", encoding="utf-8") as log:
+    with clock.part("training"), _log_file(run / LOG) as log:
 
         def should_stop(seconds: float) -> str | None:
             if interrupted():
@@ -505,7 +591,6 @@ def _train_and_report(
             best.normalization,
             data,
             precision=best.precision,
-            flip=best.flip,
             progress=lambda done, total: tell(Progressed("evaluating", done, total)),
         )
         protocol = evaluation.protocol
@@ -527,6 +612,16 @@ def _train_and_report(
     with clock.part("report"):
         report = write_report(run)
     return FitResult(best, evaluation.scores, split, run, outcome, report)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[IO[str]]:
+    """The log to append to; a line that a kill cut short is ended first."""
+    torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
+    with path.open("a", encoding="utf-8") as log:
+        if torn:
+            log.write("\n")
+        yield log
 
 
 def _save_model(segmenter: Segmenter, path: Path) -> None:

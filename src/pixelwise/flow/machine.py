@@ -30,9 +30,13 @@ class Machine:
 
 
 def this_machine() -> Machine:
-    """The machine as this process sees it, with its container's limit of memory."""
+    """The machine as this process sees it, with its container's limits of cores and memory."""
     affinity = getattr(os, "sched_getaffinity", None)
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = Path("/sys/fs/cgroup/cpu.max")
+    if quota.exists():
+        share, period = quota.read_text().split()
+        cores = min(cores, max(1, round(int(share) / int(period)))) if share != "max" else cores
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.exists():

@@ -6,7 +6,7 @@ from typing import Any, Self
 
 import yaml
 
-from pixelwise.errors import CheckpointError
+from pixelwise.errors import BadOption, CheckpointError
 from pixelwise.files import write_text
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
@@ -25,7 +25,6 @@ class Plan:
         split: {"train", "validation", "test"} → names of pictures.
         labels, normalization: what goes into the model file.
         data: what was understood of the folder, for the report.
-        flip: whether predictions average with the mirrored picture.
         budget_minutes: the time that was asked for, or None where steps were.
         training_seconds: what is left of it for training, or None.
         validate_on, evaluate_on: how many pictures each validation and the final evaluation take, evenly spread.
@@ -39,7 +38,6 @@ class Plan:
     validate_on: int
     evaluate_on: int
     data: dict[str, Any] = field(default_factory=dict)
-    flip: bool = False
     budget_minutes: float | None = None
     training_seconds: float | None = None
 
@@ -51,7 +49,6 @@ class Plan:
             "reasons": self.reasons,
             "budget_minutes": self.budget_minutes,
             "training_seconds": self.training_seconds,
-            "flip": self.flip,
             "validate_on": self.validate_on,
             "evaluate_on": self.evaluate_on,
             "normalization": self.normalization.to_record(),
@@ -75,23 +72,39 @@ class Plan:
             record = yaml.safe_load(path.read_text(encoding="utf-8"))
         except (yaml.YAMLError, UnicodeDecodeError) as error:
             raise CheckpointError(f"{path} is not YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(record, dict) or "recipe" not in record:
+        if not isinstance(record, dict) or not isinstance(record.get("recipe"), dict):
             raise CheckpointError(f"{path} is no plan of pixelwise: it has no recipe")
-        if record.get("format", 0) > FORMAT:
-            raise CheckpointError(f"{path} has format {record['format']}, this pixelwise reads up to {FORMAT}; upgrade")
-        return cls(
-            recipe=Recipe.from_record(record["recipe"]),
-            reasons=dict(record["reasons"]),
-            split={part: tuple(names) for part, names in record["split"].items()},
-            labels=LabelSet.from_record(record["labels"]),
-            normalization=Normalization.from_record(record["normalization"]),
-            validate_on=int(record["validate_on"]),
-            evaluate_on=int(record["evaluate_on"]),
-            data=record.get("data", {}),
-            flip=bool(record["flip"]),
-            budget_minutes=record["budget_minutes"],
-            training_seconds=record["training_seconds"],
-        )
+        if not isinstance(record.get("format"), int) or record["format"] > FORMAT:
+            raise CheckpointError(
+                f"{path} has format {record.get('format')!r}, this pixelwise reads up to {FORMAT}; upgrade pixelwise"
+            )
+        recipe = Recipe.from_record(record["recipe"])
+        try:
+            plan = cls(
+                recipe=recipe,
+                reasons={str(key): str(reason) for key, reason in record["reasons"].items()},
+                split={part: tuple(str(name) for name in names) for part, names in record["split"].items()},
+                labels=LabelSet.from_record(record["labels"]),
+                normalization=Normalization.from_record(record["normalization"]),
+                validate_on=int(record["validate_on"]),
+                evaluate_on=int(record["evaluate_on"]),
+                data=dict(record.get("data") or {}),
+                budget_minutes=_seconds(record["budget_minutes"]),
+                training_seconds=_seconds(record["training_seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, AttributeError, BadOption) as error:
+            what = f"misses the entry {error}" if isinstance(error, KeyError) else f"has a wrong entry: {error}"
+            raise CheckpointError(f"{path} {what}; correct it, or make a new plan with --plan-only") from error
+        for part in ("train", "validation", "test"):
+            if part not in plan.split or (part != "test" and not plan.split[part]):
+                raise CheckpointError(f"{path} names no pictures for the {part} part; name at least one under split")
+        if min(plan.validate_on, plan.evaluate_on) < 1:
+            raise CheckpointError(f"{path}: validate_on and evaluate_on are numbers of pictures, at least 1")
+        return plan
+
+
+def _seconds(value: Any) -> float | None:
+    return None if value is None else float(value)
 
 
 class _Dumper(yaml.SafeDumper):

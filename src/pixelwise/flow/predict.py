@@ -11,6 +11,7 @@ from typing import Any
 
 from pixelwise.errors import BadOption, DataError, PixelwiseError
 from pixelwise.files import write_text
+from pixelwise.flow.machine import this_machine
 from pixelwise.inference.predict import Precision
 from pixelwise.segmenter import Segmenter
 
@@ -35,8 +36,8 @@ class Predicted:
     faults: tuple[str, ...]
 
 
-def find_pictures(inputs: Sequence[str]) -> list[Picture]:
-    """The pictures that paths, folders and globs name, each once, in order.
+def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[Picture]:
+    """The pictures that paths, folders and globs name, each once, in order; none of those below `out`.
 
     Two with the same stem keep their suffix in the name: a.jpg and a.png become a.jpg and a.png, not a and a.
 
@@ -54,6 +55,8 @@ def find_pictures(inputs: Sequence[str]) -> list[Picture]:
         else:
             matched = sorted(Path(m) for m in glob.glob(text, recursive=True))  # noqa: PTH207 – absolute globs, too
             relative = {m: Path(m.name) for m in matched if m.is_file() and m.suffix.lower() in SUFFIXES}
+        if out is not None:
+            relative = {f: name for f, name in relative.items() if out.resolve() not in f.resolve().parents}
         if not relative:
             kind = "folder holds no pictures" if path.is_dir() else "there is no such file, folder or match"
             raise DataError(f"{text}: {kind} ({', '.join(sorted(SUFFIXES))})")
@@ -76,7 +79,7 @@ def predict_files(
     overwrite: bool = False,
     resume: bool = False,
     precision: Precision | None = None,
-    flip: bool | None = None,
+    flip: bool = False,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predicted:
     """Segment pictures into OUT/mask/NAME.png, OUT/overlay/NAME.png …, and OUT/areas.csv.
@@ -104,6 +107,7 @@ def predict_files(
     existing += [areas] if areas is not None and areas.exists() else []
     if existing and not (overwrite or resume):
         raise DataError(f"{existing[0]} exists already; choose another --out, or --overwrite or --resume")
+    segmenter.network.to(this_machine().device)
     rows: list[list[Any]] = [["picture", "class", "pixels", "share"]]
     faults, written, skipped = [], 0, 0
     for number, picture in enumerate(pictures):
@@ -111,12 +115,15 @@ def predict_files(
             skipped += 1
         else:
             try:
-                prediction = segmenter.predict(picture.path, precision=precision, flip=flip)
+                prediction = segmenter.predict(
+                    picture.path, precision=precision, flip=flip, confidence="confidence" in asked
+                )
             except PixelwiseError as error:
                 faults.append(str(error))
             else:
                 for kind, path in files[picture].items():
-                    prediction.save_as(kind, path)
+                    if overwrite or not path.exists():
+                        prediction.save_as(kind, path)
                 total = prediction.labels.size
                 rows += [[picture.name, c, n, round(n / total, 6)] for c, n in prediction.areas().items()]
                 written += 1

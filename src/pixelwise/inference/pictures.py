@@ -52,10 +52,15 @@ def overlay(
 ) -> NDArray[np.uint8]:
     """The picture with its classes in color, (H, W, 3) uint8: tinted areas with a full-color outline.
 
-    A class called background (or the first, black one) is left untinted. Void is not tinted either.
+    Void, a class called background and a class drawn in black are left as they are.
     """
     base = displayable(image)
-    shown = (labels != label_set.void) & (labels != _background(label_set))
+    plain = [
+        i
+        for i, (name, color) in enumerate(zip(label_set.names, label_set.palette, strict=True))
+        if _is_background(name) or color == (0, 0, 0)
+    ]
+    shown = ~np.isin(labels, [label_set.void, *plain])
     colors = label_set.colored(labels)
     mixed = base * np.float32(1 - opacity) + colors * np.float32(opacity)
     out = np.where(shown[..., None], mixed, base).astype(np.uint8)
@@ -83,13 +88,16 @@ def confidence_png(confidence: NDArray[np.float32]) -> PillowImage.Image:
 def polygons(labels: NDArray[Any], label_set: LabelSet) -> dict[str, Any]:
     """The areas of each class as a GeoJSON FeatureCollection in pixel coordinates (x right, y down).
 
-    Each feature is one connected area with its holes, its corners at pixel centers; background is left out.
+    Each feature is one connected area (pixels that touch by a corner belong together) with its holes. Rings run along
+    the pixels' edges, so the area of a feature is its number of pixels. A class called background is left out.
     """
     features = []
     for index, name in enumerate(label_set.names):
-        if index == _background(label_set):
+        if _is_background(name):
             continue
-        found, tree = cv2.findContours((labels == index).astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
+        # in twice the size, the outermost half pixels are the edges: 2i → i, 2i + 1 → i + 1
+        mask = (labels == index).astype(np.uint8).repeat(2, 0).repeat(2, 1)
+        found, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
         if tree is None:
             continue
         for i, (_, _, child, parent) in enumerate(tree[0]):
@@ -110,16 +118,15 @@ def polygons(labels: NDArray[Any], label_set: LabelSet) -> dict[str, Any]:
 
 
 def _ring(contour: NDArray[Any]) -> list[list[int]]:
-    points: list[list[int]] = contour.reshape(-1, 2).tolist()
-    return [*points, points[0]]
+    """A closed ring of pixel corners from a contour in twice the size, without repeated points."""
+    corners: list[list[int]] = ((contour.reshape(-1, 2) + 1) // 2).tolist()
+    ring = [p for p, before in zip(corners, [corners[-1], *corners], strict=False) if p != before]
+    return [*ring, ring[0]]
 
 
-def _background(label_set: LabelSet) -> int:
-    """Index of the class that stands for "nothing here": named background, else a first class drawn in black; or −1."""
-    for index, name in enumerate(label_set.names):
-        if name.strip("_ ").lower() in ("background", "bg", "other", "none"):
-            return index
-    return 0 if label_set.palette[0] == (0, 0, 0) else -1
+def _is_background(name: str) -> bool:
+    """A class that stands for "nothing here"."""
+    return name.strip("_ ").lower() in ("background", "bg")
 
 
 def write_picture(picture: PillowImage.Image | NDArray[np.uint8], path: Path, **options: Any) -> None:

@@ -55,7 +55,7 @@ class Recipe(BaseModel):
     validate_every: int = Field(ge=1)
     patience: int = Field(0, ge=0)
     log_every: int = Field(10, ge=1)
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, lt=2**31)
     threads: int = Field(1, ge=1)
 
     @model_validator(mode="after")
@@ -75,7 +75,8 @@ class Recipe(BaseModel):
         for key in record:
             if key not in cls.model_fields:
                 raise unknown_name("setting of a recipe", key, cls.model_fields)
-        for key in record.get("augmentation") or {}:
+        augmentation = record.get("augmentation")
+        for key in augmentation if isinstance(augmentation, dict) else ():
             if key not in Augmentation.model_fields:
                 raise unknown_name("setting of the augmentation", key, Augmentation.model_fields)
         try:

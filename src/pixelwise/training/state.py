@@ -1,6 +1,6 @@
 """The state of a run between steps: what resume needs, and nothing that a model file needs."""
 
-import errno
+import io
 import pickle
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,26 @@ def save_state(path: Path, state: dict[str, Any]) -> None:
     """Write tensors and numbers, whole or not at all.
 
     Raises:
-        TrainingError: the disk is full; the state written before stays.
+        TrainingError: the disk is full or cannot be written; the state written before stays.
+    """
+    whole = io.BytesIO()  # torch's own writer hides a full disk behind errors of its zip format
+    torch.save(state, whole)
+    write_or_explain(path, whole.getvalue(), f"the state of step {state.get('step', 0)}")
+
+
+def write_or_explain(path: Path, content: bytes, what: str) -> None:
+    """Write a file of a run, whole or not at all.
+
+    Raises:
+        TrainingError: it could not be written; what was there stays.
     """
     try:
         with replacing(path) as beside:
-            torch.save(state, beside)
-    except (OSError, RuntimeError) as error:
-        # torch reports a failed write of its zip file as a RuntimeError
-        if isinstance(error, OSError) and error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        if isinstance(error, RuntimeError) and "write" not in str(error).lower():
-            raise
+            beside.write_bytes(content)
+    except OSError as error:
         raise TrainingError(
-            f"no space left on the disk of {path.parent} at step {state.get('step', 0)}; the state and model written "
-            "before are whole: free some space and run again with --resume"
+            f"{what} could not be written to {path} ({error.strerror or error}); what was written before is whole: "
+            "make room and run again with --resume"
         ) from error
 
 
