@@ -25,6 +25,9 @@ soak: $(INSTALLED_DEV)  ## the tests with full counts of what is long
 
 bench: $(INSTALLED_DEV)  ## the claims on speed and quality that need no data but our own
 	$(BIN)/python benchmarks/resample_argmax.py
+	$(BIN)/python benchmarks/import_time.py
+	$(BIN)/python benchmarks/confusion_matrix.py
+	$(BIN)/python benchmarks/gpu/first_networks.py --device cpu --width 0.125 --size 96
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

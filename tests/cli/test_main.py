@@ -9,8 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from typer.main import get_command
 
-from pixelwise.cli.main import main
+from pixelwise.cli.main import app, main
 
 ROOT = Path(__file__).parents[2]
 
@@ -114,6 +115,16 @@ def test_mistakes_are_one_line_and_never_a_traceback(tmp_path, monkeypatch, caps
     assert "Traceback" not in err
 
 
+def test_a_broken_folder_is_refused_by_name_with_exit_code_1(tmp_path, capsys):
+    folder = write_folder(tmp_path / "data")
+    (folder / "masks" / "2.png").write_bytes(b"junk")
+    for command in (["check", folder], ["fit", folder, "--out", tmp_path / "run", *SMALL]):
+        code, out, err = run(capsys, *command)
+        assert code == 1
+        assert "2.png" in out + err
+        assert "Traceback" not in out + err
+
+
 def test_debug_shows_the_traceback(tmp_path):
     with pytest.raises(OSError, match="nowhere"):
         main(["--debug", "check", str(tmp_path / "nowhere")])
@@ -152,19 +163,42 @@ def test_public_names_are_all_there():
     assert set(pixelwise.__all__) <= set(dir(pixelwise))
 
 
-def test_the_readmes_commands_exist():
-    """Each `pixelwise …` line of the README is a command with options that it knows."""
-    from typer.main import get_command
+def documented_commands():
+    """(file, words) of every `pixelwise …` in README and docs, in a code block or between backticks."""
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
+        text = path.read_text(encoding="utf-8")
+        for line in re.findall(r"^pixelwise (.+)$", text, re.M) + re.findall(r"`pixelwise ([a-z][^`]*)`", text):
+            yield path.name, line.split()
 
-    from pixelwise.cli.main import app
 
+def test_documented_commands_exist():
+    """Each is a command with options that it knows; the flow's own tests run them."""
     commands = get_command(app).commands
-    lines = re.findall(r"^pixelwise (.+)$", (ROOT / "README.md").read_text(encoding="utf-8"), re.M)
-    assert len(lines) >= 3
-    for line in lines:
-        verb, *rest = line.split()
+    found = list(documented_commands())
+    assert len(found) > 15
+    for file, (verb, *rest) in found:
+        assert verb in commands, (file, verb)
         known = {option for parameter in commands[verb].params for option in parameter.opts}
-        assert {word for word in rest if word.startswith("--")} <= known, line
+        assert {word for word in rest if word.startswith("--")} <= known, (file, verb, rest)
+
+
+def test_the_tutorials_commands_run(tmp_path, monkeypatch, capsys):
+    """The tutorial from top to bottom, on smaller pictures and with less training."""
+    from pixelwise.flow import demo
+
+    monkeypatch.chdir(tmp_path)
+    demo.draw_demo(Path("pixelwise-demo/data"), count=6, size=(48, 64))
+    demo.draw_new_pictures(Path("pixelwise-demo/new-pictures"), count=2, size=(40, 60))
+    text = (ROOT / "docs" / "tutorial" / "first-segmenter.md").read_text(encoding="utf-8")
+    commands = [line.split() for line in re.findall(r"^pixelwise (.+)$", text, re.M)]
+    assert [command[0] for command in commands] == ["demo", "check", "fit", "predict"]
+    for command in commands[1:]:
+        if command[0] == "fit":
+            place = command.index("--minutes")
+            command[place : place + 2] = SMALL
+        code, _, err = run(capsys, *command)
+        assert code == 0, err
+    assert len(list(Path("my-predictions/mask").iterdir())) == 2
 
 
 def test_the_demo_command_learns_and_predicts(tmp_path, capsys, monkeypatch):
