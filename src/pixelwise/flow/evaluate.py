@@ -5,8 +5,11 @@ from pathlib import Path
 
 from pixelwise.data import open_dataset
 from pixelwise.data.folder import PairDataset
+from pixelwise.data.layout import Fault, Layout, checked_folder
+from pixelwise.data.plain import find_layout
+from pixelwise.data.sample import Pair
+from pixelwise.data.scan import scan
 from pixelwise.errors import DataError
-from pixelwise.flow.doctor import understand
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.evaluate import Evaluation
 from pixelwise.segmenter import Segmenter, evaluate_pictures
@@ -23,34 +26,69 @@ def evaluate_folder(
     """(name of the part, evaluation) of a folder.
 
     Args:
-        dataset: a name in DATASETS, to be taken as it is; found by the doctor if left out.
+        dataset: a name in DATASETS, to be taken as it is; the layout is found if left out.
         split: which part; if left out the folder's test part, else its validation part, else all of it, but for
             pictures that the segmenter was trained on, by their names.
 
     Raises:
-        DataError: no such split, a broken pair, or the folder is not understood.
-        LabelError: a mask holds a value that the model's classes do not know.
+        DataError: no such split, a file of it cannot be read, or the folder's layout is not understood.
+        LabelError, ShapeError: a mask holds a value that the model's classes do not know, or has not its picture's
+            size. Nothing is left out silently: scores on the rest would be of another set.
     """
     segmenter.network.to(this_machine().device)
     if dataset is not None:
         opened = open_dataset(dataset, folder, split or "val")
         return split or "val", evaluate_pictures(segmenter, opened, progress=progress)
-    understanding = understand(folder)
-    splits = understanding.splits
-    broken = [fault for fault in understanding.errors if fault.path is not None]
-    if broken:
-        raise DataError(str(broken[0]))  # scores on the rest would be of another set
+    layout = find_layout(checked_folder(folder))
+    splits = layout.splits
     part = split or next((name for name in ("test", "val", "all", "train") if splits.get(name)), "")
     if part not in splits:
         raise DataError(f"{folder} has no part {part!r}; it has {', '.join(splits) or 'no pictures with masks'}")
-    pairs = [pair for pair in splits[part] if pair.mask is not None]
-    trained = set(segmenter.trained_on)
-    unseen = [pair for pair in pairs if pair.name not in trained]
-    if len(unseen) < len(pairs) and split is None:
+    pairs = splits[part]
+    for fault in layout.faults:
+        if fault.severity == "error" and _concerns(fault, part, layout):
+            raise DataError(fault.message)
+    # a folder's own test or val part was never trained on, whatever its pictures are called
+    trained = set(segmenter.trained_on) if split is None and part in ("all", "train") else set()
+    unseen = tuple(pair for pair in pairs if pair.name not in trained)
+    _check_pairs(pairs, segmenter, folder, part)
+    if len(unseen) < len(pairs):
         if unseen:
             part = f"the {len(unseen)} of {len(pairs)} pictures that it was not trained on"
             pairs = unseen
         else:
             part = f"{part}, on which it was trained"
-    data = PairDataset(pairs, segmenter.labels, folder, part, channels=understanding.channels)
+    data = PairDataset(pairs, segmenter.labels, folder, part, channels=segmenter.normalization.channels)
     return part, evaluate_pictures(segmenter, data, progress=progress)
+
+
+def _concerns(fault: Fault, part: str, layout: Layout) -> bool:
+    """Whether a fault may be of this part: it is, unless its file lies where only other parts have files."""
+    if fault.path is None:
+        return True
+    homes = {
+        name: {file.parent for pair in pairs for file in (pair.image, pair.mask) if file is not None}
+        for name, pairs in layout.splits.items()
+    }
+    places = {fault.path, fault.path.parent}
+    return bool(places & homes[part]) or not any(places & folders for folders in homes.values())
+
+
+def _check_pairs(pairs: tuple[Pair, ...], segmenter: Segmenter, folder: Path, part: str) -> None:
+    """Refuse a broken pair before the first prediction; the data set itself says what is wrong with it."""
+    labels = segmenter.labels
+    data = PairDataset(pairs, labels, folder, part)
+    found = scan(pairs, folder)
+    for index, pair in enumerate(pairs):
+        image = found.images[pair.image]
+        mask = found.masks[pair.mask] if pair.mask is not None else None
+        if isinstance(image, DataError):
+            raise image
+        if isinstance(mask, DataError):
+            raise mask
+        if mask is not None and (
+            image.size != mask.size
+            or mask.colors != labels.colors
+            or any(value not in labels.table for value in mask.values.tolist())
+        ):
+            data[index]

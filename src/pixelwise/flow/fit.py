@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import signal
 import sys
 import threading
@@ -19,7 +20,7 @@ from torch import nn
 
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.folder import PairDataset
-from pixelwise.errors import BadOption, DataError, TrainingError
+from pixelwise.errors import BadOption, DataError, PixelwiseError, TrainingError
 from pixelwise.flow import planner
 from pixelwise.flow.doctor import Understanding, understand
 from pixelwise.flow.machine import Machine, this_machine
@@ -34,12 +35,14 @@ from pixelwise.flow.result import (
     write_result,
 )
 from pixelwise.inference.evaluate import evaluate_network
+from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
 from pixelwise.models import build
 from pixelwise.report.page import write_report
 from pixelwise.segmenter import Segmenter
 from pixelwise.training.loop import Ended, StepLogged, Validated, train
+from pixelwise.training.recipe import Recipe
 
 if sys.platform != "win32":
     import fcntl
@@ -166,14 +169,14 @@ def fit(
     folder = Path(folder)
     settings = dict(settings or {})
     clock = Clock() if started_at is None else Clock(started_at)
+    seed = settings.pop("seed", seed)
     _check_options(minutes, steps, model, seed, resume, plan)
-    seed = settings.pop("seed", 0 if seed is None else seed)
-    if not isinstance(seed, int) or not 0 <= seed < 2**31:
-        raise BadOption(f"seed must be a whole number from 0 to 2147483647, got {seed!r}")
-    _check_model(settings.get("model", model), settings.get("model_options"))
+    follow = resume or plan is not None
+    recipe = None if follow else _checked_settings(model, settings)
     run = _run_folder(folder, out, resume)
-    budget = minutes if minutes is not None else None if steps or resume or plan else DEFAULT_MINUTES
-    with _alone_in(run):
+    budget = minutes if minutes is not None else None if steps or follow else DEFAULT_MINUTES
+    with _alone_in(run, fresh=not resume):
+        stored = _stored_plan(run, plan, settings) if follow else None
         tell(Started(folder, run, budget))
         machine = this_machine()
         with clock.part("reading"):
@@ -181,13 +184,14 @@ def fit(
             if understanding.errors:
                 raise DataError(_faults(understanding))
             tell(Understood(understanding))
-        if resume or plan is not None:
-            made, parts = _stored_plan(run, plan, settings, understanding, machine)
+        _check_lengths(stored.recipe if stored is not None else recipe, understanding.labels)
+        if stored is not None:
+            made, parts = stored, _parts_of_plan(understanding, stored, machine)
         else:
             made, parts = _make_plan(
-                understanding, machine, clock, budget, steps, model, seed, settings, tell, folder, run
+                understanding, machine, clock, budget, steps, model, seed or 0, settings, tell, folder, run
             )
-        _check_lengths(made)
+        _check_crop_shares(made, parts)
         tell(Planned(made, resumed=resume))
         made.save(run / PLAN)
         if plan_only:
@@ -224,23 +228,54 @@ def _check_options(
         raise BadOption("a run that is resumed follows its own plan; leave out one of resume and plan")
     if (resume or plan is not None) and any(option is not None for option in (minutes, steps, model, seed)):
         raise BadOption("a stored plan holds its own length, model and seed; leave out minutes, steps, model and seed")
+    if seed is not None and (not isinstance(seed, int) or not 0 <= seed < 2**31):
+        raise BadOption(f"seed must be a whole number from 0 to 2147483647, got {seed!r}")
 
 
-def _check_model(model: str | None, options: Any) -> None:
-    """Refuse a misspelt model or option before anything is read; on the meta device nothing is allocated."""
-    if model is not None or options:
-        given = {key: value for key, value in dict(options or {}).items() if key not in ("num_classes", "in_channels")}
-        with torch.device("meta"):
-            build(model or "unet", num_classes=2, in_channels=3, **given)
+def _checked_settings(model: str | None, settings: dict[str, Any]) -> Recipe:
+    """Any recipe with these settings, so that a bad one is refused before anything is read."""
+    plain: dict[str, Any] = {"crop_size": [1, 1], "batch_size": 1, "steps": 1, "rate": 1.0, "validate_every": 1}
+    recipe = Recipe.from_record(plain | {"model": model or "unet"}).with_settings(settings)
+    _check_model(recipe.model, {"num_classes": 2, "in_channels": 3} | recipe.model_options)
+    return recipe
 
 
-def _check_lengths(plan: Plan) -> None:
+def _check_model(model: str, options: dict[str, Any]) -> None:
+    """Refuse a misspelt model or option; on the meta device nothing is allocated."""
+    with torch.device("meta"):
+        try:
+            build(model, **options)
+        except (TypeError, ValueError, RuntimeError) as error:
+            if isinstance(error, PixelwiseError):
+                raise
+            raise BadOption(f"{model} cannot be built with {options}: {error}") from error
+
+
+def _check_lengths(recipe: Recipe | None, labels: LabelSet) -> None:
     """Refuse class weights and shares that are not one per class."""
     for key in ("class_weights", "class_crop_shares"):
-        values = getattr(plan.recipe, key)
-        if values is not None and len(values) != plan.labels.num_classes:
-            raise BadOption(
-                f"{key} needs one value for each of the {plan.labels.num_classes} classes, got {len(values)}"
+        values = getattr(recipe, key)
+        if values is not None and len(values) != labels.num_classes:
+            raise BadOption(f"{key} needs one value for each of the {labels.num_classes} classes, got {len(values)}")
+
+
+def _check_crop_shares(plan: Plan, parts: Parts) -> None:
+    """Refuse to place crops on a class that no training picture has."""
+    shares = plan.recipe.class_crop_shares
+    if plan.recipe.class_crops and shares is not None:
+        absent = np.flatnonzero((np.asarray(shares) > 0) & ~parts.presence.any(0))
+        if absent.size:
+            name = plan.labels.names[absent[0]]
+            raise BadOption(f"class_crop_shares draws {name}, which no training picture has; give it the share 0")
+
+
+def _check_counted(understanding: Understanding, parts: dict[str, PairDataset | None]) -> None:
+    """Refuse a part of which nothing counts, before it is trained or measured on."""
+    for part, data in parts.items():
+        if data is not None and not _counts(understanding, data).any():
+            raise DataError(
+                f"all {len(data)} masks of the {part} part are void, so that nothing of it counts; complete them, or "
+                "remove the part"
             )
 
 
@@ -276,31 +311,40 @@ def _run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
 
 
 @contextmanager
-def _alone_in(run: Path) -> Iterator[None]:
+def _alone_in(run: Path, *, fresh: bool = False) -> Iterator[None]:
     """Hold the run folder against other processes; the lock ends with this one, however it ends.
 
     A folder that got no plan is removed again, so that the corrected command can use its name.
+
+    Args:
+        fresh: the folder must hold no plan yet.
     """
-    lock = (run / LOCK).open("a")
-    try:
-        if sys.platform != "win32":
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise DataError(f"another fit is at work in {run}; wait for it, or choose another --out") from error
-        for left in run.rglob(".*.part"):
-            left.unlink(missing_ok=True)  # of a process that was killed while writing
-        yield
-    finally:
-        lock.close()
-        if {p.name for p in run.iterdir()} == {LOCK}:
-            (run / LOCK).unlink()
-            run.rmdir()
+    with (run / LOCK).open("a") as lock:
+        if not _locked(lock, run / LOCK) or (fresh and (run / PLAN).exists()):
+            raise DataError(f"another fit is at work in {run}; wait for it, or choose another --out")
+        try:
+            for left in run.rglob(".*.part"):
+                left.unlink(missing_ok=True)  # of a process that was killed while writing
+            yield
+        finally:
+            if run.is_dir() and {p.name for p in run.iterdir()} == {LOCK}:
+                (run / LOCK).unlink()
+                run.rmdir()
 
 
-def _stored_plan(
-    run: Path, plan: str | Path | None, settings: dict[str, Any], understanding: Understanding, machine: Machine
-) -> tuple[Plan, "Parts"]:
+def _locked(lock: IO[str], path: Path) -> bool:
+    """Take the lock; False where another process holds it, or has just removed the folder."""
+    if sys.platform != "win32":
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True  # a file system without locks
+    return path.exists() and os.path.samestat(os.fstat(lock.fileno()), path.stat())
+
+
+def _stored_plan(run: Path, plan: str | Path | None, settings: dict[str, Any]) -> Plan:
     """The plan of the run, or of a file, with settings where no training has begun by it."""
     made = Plan.load(run / PLAN if plan is None else Path(plan))
     if settings:
@@ -312,7 +356,8 @@ def _stored_plan(
         if isinstance(options, dict):
             settings = settings | {"model_options": made.recipe.model_options | options}
         made = _with_settings(made, settings)
-    return made, _parts_of_plan(understanding, made, machine)
+    _check_model(made.recipe.model, made.recipe.model_options)
+    return made
 
 
 def _faults(understanding: Understanding) -> str:
@@ -363,11 +408,6 @@ def _make_plan(
         given = datasets.get("val")
         if given:
             inside, chosen = list(range(len(pool))), given
-            if not _counts(understanding, given).any():
-                raise DataError(
-                    f"all {len(given)} masks of the validation part are void, so that nothing can be validated; "
-                    "complete them, or remove the part to have one chosen"
-                )
             reason = f"the folder's own validation part, {len(given)} pictures"
         else:
             inside, held = planner.split_validation(counts, seed)
@@ -378,7 +418,9 @@ def _make_plan(
                 if len(pool) > 1
                 else "there is one picture: it trains and validates, so the scores say nothing of other pictures"
             )
-        memory = MemoryDataset(pool.subset(inside), limit_bytes=limit)
+        train = pool.subset(inside)
+        _check_counted(understanding, {"training": train, "validation": chosen, "test": test})
+        memory = MemoryDataset(train, limit_bytes=limit)
         statistics = planner.measure(memory, counts[inside], progress)
         parts = Parts(memory, MemoryDataset(chosen, limit_bytes=limit), test, statistics.presence)
         normalization = Normalization(statistics.mean, statistics.deviation, per_picture=True)
@@ -449,6 +491,7 @@ def _parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -
     test = find(plan.split["test"], ("test",), "test") if plan.split["test"] else None
     if train is None or validation is None:
         raise DataError("the folder's parts are no longer those of the plan; make a new plan with a new fit")
+    _check_counted(understanding, {"training": train, "validation": validation, "test": test})
     presence = _counts(understanding, train) > 0
     return Parts(MemoryDataset(train, limit_bytes=limit), MemoryDataset(validation, limit_bytes=limit), test, presence)
 

@@ -1,12 +1,16 @@
 """What this machine has: cores, memory, a GPU; and how much of its memory this process has used."""
 
 import os
-import resource
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+
+if sys.platform != "win32":
+    import resource
+
+UNKNOWN_MEMORY = 4 * 2**30  # taken where the system does not tell
 
 
 @dataclass(frozen=True)
@@ -37,7 +41,8 @@ def this_machine() -> Machine:
     if quota.exists():
         share, period = quota.read_text().split()
         cores = min(cores, max(1, round(int(share) / int(period)))) if share != "max" else cores
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    known = sys.platform != "win32"
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if known else UNKNOWN_MEMORY
     limit = Path("/sys/fs/cgroup/memory.max")
     if limit.exists():
         text = limit.read_text().strip()
@@ -58,6 +63,8 @@ def fast_bfloat16(machine: Machine) -> bool:
 
 
 def peak_memory_mebibytes() -> float:
-    """The largest resident size of this process so far."""
+    """The largest resident size of this process so far; 0 on Windows, which does not tell it this way."""
+    if sys.platform == "win32":
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / 2**20 if sys.platform == "darwin" else peak / 2**10

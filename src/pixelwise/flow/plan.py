@@ -1,18 +1,20 @@
 """Plan: what will be trained, on which pictures, and why; written to plan.yaml before the first step."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
 import yaml
 
-from pixelwise.errors import BadOption, CheckpointError
+from pixelwise.errors import CheckpointError
 from pixelwise.files import write_text
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.training.recipe import Recipe
 
 FORMAT = 1
+Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
@@ -78,23 +80,30 @@ class Plan:
             raise CheckpointError(
                 f"{path} has format {record.get('format')!r}, this pixelwise reads up to {FORMAT}; upgrade pixelwise"
             )
-        recipe = Recipe.from_record(record["recipe"])
-        try:
-            plan = cls(
-                recipe=recipe,
-                reasons={str(key): str(reason) for key, reason in record["reasons"].items()},
-                split={part: tuple(str(name) for name in names) for part, names in record["split"].items()},
-                labels=LabelSet.from_record(record["labels"]),
-                normalization=Normalization.from_record(record["normalization"]),
-                validate_on=int(record["validate_on"]),
-                evaluate_on=int(record["evaluate_on"]),
-                data=dict(record.get("data") or {}),
-                budget_minutes=_seconds(record["budget_minutes"]),
-                training_seconds=_seconds(record["training_seconds"]),
-            )
-        except (KeyError, TypeError, ValueError, AttributeError, BadOption) as error:
-            what = f"misses the entry {error}" if isinstance(error, KeyError) else f"has a wrong entry: {error}"
-            raise CheckpointError(f"{path} {what}; correct it, or make a new plan with --plan-only") from error
+
+        def entry(key: str, make: Callable[[Any], Entry]) -> Entry:
+            if key not in record:
+                raise CheckpointError(f"{path} misses the entry {key!r}; add it, or make a new plan with --plan-only")
+            try:
+                return make(record[key])
+            except (KeyError, TypeError, ValueError, AttributeError) as error:
+                what = f"it misses {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+                raise CheckpointError(
+                    f"{path} has a wrong entry {key!r} ({what}); correct it, or make a new plan with --plan-only"
+                ) from error
+
+        plan = cls(
+            recipe=Recipe.from_record(record["recipe"]),
+            reasons=entry("reasons", lambda reasons: {str(key): str(reason) for key, reason in reasons.items()}),
+            split=entry("split", lambda split: {part: _names(names) for part, names in split.items()}),
+            labels=entry("labels", LabelSet.from_record),
+            normalization=entry("normalization", Normalization.from_record),
+            validate_on=entry("validate_on", int),
+            evaluate_on=entry("evaluate_on", int),
+            data=entry("data", dict),
+            budget_minutes=entry("budget_minutes", _number),
+            training_seconds=entry("training_seconds", _number),
+        )
         for part in ("train", "validation", "test"):
             if part not in plan.split or (part != "test" and not plan.split[part]):
                 raise CheckpointError(f"{path} names no pictures for the {part} part; name at least one under split")
@@ -103,7 +112,13 @@ class Plan:
         return plan
 
 
-def _seconds(value: Any) -> float | None:
+def _names(names: Any) -> tuple[str, ...]:
+    if not isinstance(names, list):
+        raise TypeError(f"expected a list of pictures, got {names!r}")
+    return tuple(str(name) for name in names)
+
+
+def _number(value: Any) -> float | None:
     return None if value is None else float(value)
 
 

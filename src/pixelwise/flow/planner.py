@@ -351,10 +351,10 @@ def _class_crops(statistics: Statistics, labels: LabelSet) -> tuple[dict[str, An
         return {}, "each class is in at least half of the pictures or 5 % of the pixels: crops are placed anywhere"
     names = [labels.names[i] for i in np.argsort(shares) if rare[i]]
     listed = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-    drawn = np.round(present / present.sum(), 6)
+    share = min(0.1 * len(names), 0.5)
     return (
-        {"class_crops": 0.5, "class_crop_shares": tuple(float(v) for v in drawn)},
-        f"few pixels of few pictures are {listed}: half of the crops are placed on a class drawn evenly",
+        {"class_crops": share, "class_crop_shares": tuple(float(v) for v in rare)},
+        f"few pixels of few pictures are {listed}: {share:.0%} of the crops are placed on such a class",
     )
 
 

@@ -37,13 +37,16 @@ class Predicted:
 
 
 def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[Picture]:
-    """The pictures that paths, folders and globs name, each once, in order; none of those below `out`.
+    """The pictures that paths, folders and globs name, each once, in order.
+
+    Folders and globs do not find the results of an earlier prediction into `out`, such as OUT/mask/a.png.
 
     Two with the same stem keep their suffix in the name: a.jpg and a.png become a.jpg and a.png, not a and a.
 
     Raises:
         DataError: an input names nothing; names it.
     """
+    results = {out.resolve() / kind for kind in KINDS} if out is not None else set()
     found: dict[Path, Path] = {}
     for text in inputs:
         path = Path(text)
@@ -55,8 +58,8 @@ def find_pictures(inputs: Sequence[str], out: Path | None = None) -> list[Pictur
         else:
             matched = sorted(Path(m) for m in glob.glob(text, recursive=True))  # noqa: PTH207 – absolute globs, too
             relative = {m: Path(m.name) for m in matched if m.is_file() and m.suffix.lower() in SUFFIXES}
-        if out is not None:
-            relative = {f: name for f, name in relative.items() if out.resolve() not in f.resolve().parents}
+        if results and not path.is_file():
+            relative = {f: name for f, name in relative.items() if results.isdisjoint(f.resolve().parents)}
         if not relative:
             kind = "folder holds no pictures" if path.is_dir() else "there is no such file, folder or match"
             raise DataError(f"{text}: {kind} ({', '.join(sorted(SUFFIXES))})")

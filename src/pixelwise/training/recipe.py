@@ -1,8 +1,9 @@
 """Recipe: everything that a training run depends on, as one frozen, validated record."""
 
+from copy import deepcopy
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from pixelwise.data.augment import Augmentation
 from pixelwise.errors import BadOption, unknown_name
@@ -31,7 +32,7 @@ class Recipe(BaseModel):
         seed, threads: part of the recipe, since both decide the bits.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     model: str
     model_options: dict[str, Any] = {}
@@ -58,11 +59,19 @@ class Recipe(BaseModel):
     seed: int = Field(0, ge=0, lt=2**31)
     threads: int = Field(1, ge=1)
 
-    @model_validator(mode="after")
-    def _sizes(self) -> Self:
-        if min(self.crop_size) < 1:
-            raise ValueError(f"crop_size must be at least 1 × 1, got {self.crop_size}")
-        return self
+    @field_validator("crop_size")
+    @classmethod
+    def _size(cls, size: tuple[int, int]) -> tuple[int, int]:
+        if min(size) < 1:
+            raise ValueError("must be at least 1 × 1")
+        return size
+
+    @field_validator("class_weights", "class_crop_shares")
+    @classmethod
+    def _shares(cls, values: tuple[float, ...] | None) -> tuple[float, ...] | None:
+        if values is not None and (min(values, default=0) < 0 or sum(values) == 0):
+            raise ValueError("values must be 0 or more, and one of them above 0")
+        return values
 
     @classmethod
     def from_record(cls, record: dict[str, Any]) -> Self:
@@ -85,7 +94,8 @@ class Recipe(BaseModel):
             first = error.errors()[0]
             place = ".".join(str(part) for part in first["loc"]) or "recipe"
             message = first["msg"].removeprefix("Value error, ")
-            raise BadOption(f"{place}: {message[0].lower()}{message[1:]}, got {first['input']!r}") from error
+            got = "" if isinstance(first["input"], dict) else f", got {first['input']!r}"
+            raise BadOption(f"{place}: {message[0].lower()}{message[1:]}{got}") from error
 
     def to_record(self) -> dict[str, Any]:
         """Plain data, from which `from_record` makes the same recipe."""
@@ -101,5 +111,5 @@ class Recipe(BaseModel):
                     raise unknown_name("setting of a recipe", key, type(self).model_fields)
                 record[place][inner] = value
             else:
-                record[key] = value
+                record[key] = deepcopy(value)  # a later "model_options.width" must not reach into the caller's
         return type(self).from_record(record)
