@@ -104,6 +104,10 @@ def test_predict_evaluate_report_and_list(trained, tmp_path, capsys):
         (["fit", ".", "--steps", "3", "--minutes", "2"], 2, "give either minutes or steps"),
         (["fit", ".", "--set", "rate"], 2, "--set takes KEY=VALUE, got 'rate'"),
         (["list", "networks"], 2, "networks"),
+        (["fit", ".", "--set", "model_options=5", "--steps", "1"], 2, "model_options: input should be a valid dict"),
+        (["fit", ".", "--seed", "-1", "--steps", "1"], 2, "seed must be a whole number from 0 to 2147483647, got -1"),
+        (["fit", "o[-b]", "--steps", "1"], 1, "there is no folder o[-b]"),
+        (["predict", "m[/b].safetensors", "x.png", "--out", "o"], 1, "no model file at m[/b].safetensors"),
         (["report", "nowhere"], 1, "nowhere"),
     ],
 )

@@ -167,6 +167,15 @@ def test_a_run_is_never_written_over(folder, tmp_path, tiny, monkeypatch):
             BadOption,
             "unet has no option 'widht'; did you mean 'width'",
         ),
+        ({"steps": 1, "settings": {"model_options": 5}}, BadOption, "model_options: .*valid dictionary, got 5"),
+        ({"steps": 1, "settings": {"model": 5}}, BadOption, "model: .*valid string, got 5"),
+        ({"steps": 1, "settings": {"model_options.width": "x"}}, BadOption, "width must be a number above 0"),
+        (
+            {"steps": 1, "settings": {"class_crop_shares": [1, -1], "class_crops": 0.5}},
+            BadOption,
+            "class_crop_shares: values must be 0 or more",
+        ),
+        ({"resume": True, "settings": {"seed": 1}}, BadOption, "leave out minutes, steps, model and seed"),
         ({"steps": 1, "seed": -1}, BadOption, "seed must be a whole number from 0 to 2147483647, got -1"),
         ({"steps": 1, "settings": {"seed": 2**31}}, BadOption, "seed must be a whole number"),
         ({"resume": True, "seed": 1}, BadOption, "leave out minutes, steps, model and seed"),
@@ -248,6 +257,16 @@ def test_two_fits_never_share_a_folder(folder, tmp_path, tiny, monkeypatch):
     run = pw.fit(folder, out=tmp_path / "run", steps=1, settings=tiny).run
     with fit_module._alone_in(run), pytest.raises(DataError, match="another fit is at work in .*run; wait for it"):
         pw.fit(folder, out=run, resume=True)
+    reading = tmp_path / "reading"  # the first one has no plan yet; the second must not remove its folder
+    reading.mkdir()
+    with fit_module._alone_in(reading, fresh=True):
+        with pytest.raises(DataError, match="another fit is at work"):
+            pw.fit(folder, out=reading, steps=1, settings=tiny)
+        assert (reading / ".lock").exists()
+    assert not reading.exists()
+    with pytest.raises(DataError, match="another fit is at work"), fit_module._alone_in(run, fresh=True):
+        pass  # it was made between the look at the folder and the lock
+    assert (run / "plan.yaml").exists()
 
 
 @pytest.mark.parametrize(
@@ -255,7 +274,10 @@ def test_two_fits_never_share_a_folder(folder, tmp_path, tiny, monkeypatch):
     [
         ("reasons:", "raisons:", "misses the entry 'reasons'"),
         ("validate_on: 1", "validate_on: 0", "numbers of pictures, at least 1"),
-        ("validate_on: 1", "validate_on: many", "has a wrong entry"),
+        ("validate_on: 1", "validate_on: many", "has a wrong entry 'validate_on' .*many"),
+        ("normalization:", "normalization: 5\nrest:", "has a wrong entry 'normalization'"),
+        ("labels:", "labels: {names: [a, b]}\nrest:", "has a wrong entry 'labels' .it misses 'palette'"),
+        ("split:", "split: {train: img_00}\nrest:", "has a wrong entry 'split' .expected a list of pictures"),
         ("format: 1", "format: x", "has format 'x'"),
         ("format: 1", "format: 99", "has format 99, this pixelwise reads up to 1"),
         ("recipe:", "recipe: 3\nrest:", "is no plan of pixelwise: it has no recipe"),
@@ -270,6 +292,25 @@ def test_a_plan_damaged_by_hand_is_one_line(folder, tmp_path, tiny, old, new, me
     (run / "plan.yaml").write_text(text.replace(old, new, 1))
     with pytest.raises(CheckpointError, match=message):
         pw.fit(folder, out=run, resume=True)
+
+
+def test_a_plan_with_a_model_that_cannot_be_built_is_refused_before_reading(folder, tmp_path, tiny):
+    made = pw.fit(folder, out=tmp_path / "made", steps=2, plan_only=True, settings=tiny).run / "plan.yaml"
+    made.write_text(made.read_text().replace("model: unet", "model: unett"))
+    for options in ({"out": tmp_path / "made", "resume": True}, {"out": tmp_path / "new", "plan": made}):
+        events = []
+        with pytest.raises(UnknownName, match="no model is called 'unett'"):
+            pw.fit(folder, tell=events.append, **options)
+        assert not events
+    assert not (tmp_path / "new").exists()
+
+
+def test_crops_are_not_placed_on_a_class_that_no_training_picture_has(tmp_path, make_folder, tiny):
+    make_folder(tmp_path / "data" / "train", values=(0, 1))
+    make_folder(tmp_path / "data" / "val", values=(0, 1, 2))
+    shares = {"class_crops": 0.5, "class_crop_shares": [1, 1, 1]}
+    with pytest.raises(BadOption, match="class_crop_shares draws .*, which no training picture has; give it the share"):
+        pw.fit(tmp_path / "data", out=tmp_path / "run", steps=1, settings=tiny | shares)
 
 
 def test_settings_can_change_a_plan_only_before_training(folder, tmp_path, tiny):
@@ -293,9 +334,19 @@ def test_the_seed_is_the_same_however_it_is_set(folder, tmp_path, tiny):
 
 def test_a_void_validation_part_is_refused_before_training(tmp_path, make_folder, tiny):
     make_folder(tmp_path / "data" / "train", values=(0, 1))
-    make_folder(tmp_path / "data" / "val", values=(255,))
-    with pytest.raises(DataError, match="all 6 masks of the validation part are void"):
-        pw.fit(tmp_path / "data", out=tmp_path / "run", steps=1, settings=tiny)
+    make_folder(tmp_path / "data" / "val", values=(0, 1))
+    make_folder(tmp_path / "data" / "test", values=(0, 1))
+    mask = np.zeros((32, 40), np.uint8)
+    mask[0, :2] = 1, 255  # so that void is one of the values from the start
+    Image.fromarray(mask).save(tmp_path / "data" / "train" / "masks" / "img_00.png")
+    run = pw.fit(tmp_path / "data", out=tmp_path / "run", steps=1, settings=tiny, plan_only=True).run
+    for part, name in (("val", "validation"), ("test", "test")):
+        make_folder(tmp_path / "data" / part, values=(255,))
+        with pytest.raises(DataError, match=f"all 6 masks of the {name} part are void"):
+            pw.fit(tmp_path / "data", out=tmp_path / "new", steps=1, settings=tiny)
+        with pytest.raises(DataError, match=f"all 6 masks of the {name} part are void"):
+            pw.fit(tmp_path / "data", out=run, resume=True)
+        make_folder(tmp_path / "data" / part, values=(0, 1))
 
 
 def test_a_torn_log_line_swallows_nothing(folder, tmp_path, tiny):

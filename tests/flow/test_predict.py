@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, LabelError, ShapeError
 from pixelwise.flow.evaluate import evaluate_folder
 from pixelwise.flow.predict import find_pictures, predict_files
 from pixelwise.labels import LabelSet
@@ -51,8 +51,12 @@ def test_folders_files_and_globs_name_each_picture_once(pictures):
 
 
 def test_results_are_never_inputs(pictures):
-    Image.new("RGB", (3, 3)).save(pictures / "deep" / "result.png")
-    assert [p.name for p in find_pictures([str(pictures)], pictures / "deep")] == ["a", "b", "d é"]
+    """Nor does --out take the pictures beside the results away: `predict MODEL . --out .` works, and works twice."""
+    (pictures / "mask").mkdir()
+    Image.new("RGB", (3, 3)).save(pictures / "mask" / "a.png")
+    for inputs in ([str(pictures)], [str(pictures / "**" / "*.*")]):
+        assert [p.path.name for p in find_pictures(inputs, pictures)] == ["a.png", "b.JPG", "d é.png", "c.bmp"]
+    assert [p.name for p in find_pictures([str(pictures / "mask" / "a.png")], pictures)] == ["a"]
 
 
 def test_equal_stems_keep_their_suffix(pictures):
@@ -138,3 +142,48 @@ def test_a_folder_is_evaluated_with_the_models_own_table(segmenter, make_folder,
     evaluate_folder(segmenter, only_background)
     with pytest.raises(DataError, match="has no part 'test'; it has all"):
         evaluate_folder(segmenter, tmp_path / "all", split="test")
+
+
+@pytest.mark.parametrize(
+    ("damage", "error", "message"),
+    [
+        (lambda mask: mask.write_bytes(b"junk"), DataError, r"img_01\.png"),
+        (lambda mask: Image.new("L", (3, 4)).save(mask), ShapeError, r"img_01\.png is 4 × 3 but .* 32 × 40"),
+        (lambda mask: Image.new("L", (40, 32), 7).save(mask), LabelError, r"img_01\.png holds the value 7 at row 0"),
+    ],
+)
+def test_a_broken_pair_is_never_left_out_of_an_evaluation(segmenter, make_folder, tmp_path, damage, error, message):
+    for part in ("val", "test"):
+        make_folder(tmp_path / "data" / part, count=2)
+    seen = []
+    damage(tmp_path / "data" / "test" / "masks" / "img_01.png")
+    with pytest.raises(error, match=message):
+        evaluate_folder(segmenter, tmp_path / "data", progress=lambda done, total: seen.append(done))
+    assert not seen  # before the first prediction
+    part, evaluation = evaluate_folder(segmenter, tmp_path / "data", split="val")
+    assert (part, len(evaluation.pictures)) == ("val", 2)
+
+
+def test_two_files_with_one_stem_are_refused_where_they_are(segmenter, make_folder, tmp_path):
+    for part in ("val", "test"):
+        make_folder(tmp_path / "data" / part, count=3)
+    images = tmp_path / "data" / "test" / "images"
+    opened(images / "img_00.png").save(images / "img_00.bmp")
+    with pytest.raises(DataError, match="img_00"):
+        evaluate_folder(segmenter, tmp_path / "data", split="test")
+    assert evaluate_folder(segmenter, tmp_path / "data", split="val")[0] == "val"
+
+
+def test_masks_are_read_by_the_models_table_whatever_the_folder_alone_would_mean(segmenter, make_folder, tmp_path):
+    """All 255: void to the doctor, the foreground to this model."""
+    make_folder(tmp_path / "data", count=2, values=(255,))
+    _, evaluation = evaluate_folder(segmenter, tmp_path / "data")
+    assert evaluation.scores.confusion.sum(1).tolist() == [0, 2 * 32 * 40]
+
+
+def test_a_folders_own_test_part_is_not_taken_for_trained_on_by_its_names(segmenter, make_folder, tmp_path):
+    for seed, part in enumerate(("train", "test")):
+        make_folder(tmp_path / "data" / part, count=3, seed=seed)
+    segmenter.trained_on = ("img_00", "img_01")
+    part, evaluation = evaluate_folder(segmenter, tmp_path / "data")
+    assert (part, len(evaluation.pictures)) == ("test", 3)

@@ -38,12 +38,26 @@ def test_a_misspelt_setting_gets_the_nearest_name():
         ("rate", 0, r"rate: input should be greater than 0, got 0"),
         ("optimizer", "lamb", r"optimizer: input should be 'adamw' or 'sgd', got 'lamb'"),
         ("batch_size", "many", r"batch_size: .*valid integer.*, got 'many'"),
-        ("crop_size", [0, 5], r"crop_size must be at least 1 × 1"),
+        ("crop_size", [0, 5], r"crop_size: must be at least 1 × 1, got \[0, 5\]"),
+        ("rate", math.inf, r"rate: .*finite number, got inf"),
+        ("seed", 2**31, r"seed: .*less than 2147483648"),
+        ("class_weights", [-1, 2], r"class_weights: values must be 0 or more.*got \[-1, 2\]"),
+        ("class_crop_shares", [0, 0], r"class_crop_shares: .*one of them above 0, got \[0, 0\]"),
+        ("augmentation", 5, r"augmentation: .*got 5"),
+        ("augmentation.scale", [2, 1], r"augmentation: scale is a low and a high factor above 0, got \(2\.0, 1\.0\)$"),
+        ("model_options", 5, r"model_options: .*valid dictionary, got 5"),
     ],
 )
 def test_a_wrong_value_is_named(setting, value, message):
     with pytest.raises(BadOption, match=message):
         Recipe.from_record(RECORD).with_settings({setting: value})
+
+
+def test_settings_are_not_changed_by_a_setting_inside_of_them():
+    options = {"width": 0.5}
+    made = Recipe.from_record(RECORD).with_settings({"model_options": options, "model_options.depth": 3})
+    assert made.model_options == {"width": 0.5, "depth": 3}
+    assert options == {"width": 0.5}
 
 
 def test_schedules_are_their_formulas():

@@ -51,7 +51,7 @@ def evaluate_folder(
     # a folder's own test or val part was never trained on, whatever its pictures are called
     trained = set(segmenter.trained_on) if split is None and part in ("all", "train") else set()
     unseen = tuple(pair for pair in pairs if pair.name not in trained)
-    _check_pairs(pairs, segmenter, folder, part)
+    _check_pairs(pairs, segmenter, layout.root, part)
     if len(unseen) < len(pairs):
         if unseen:
             part = f"the {len(unseen)} of {len(pairs)} pictures that it was not trained on"
@@ -74,11 +74,11 @@ def _concerns(fault: Fault, part: str, layout: Layout) -> bool:
     return bool(places & homes[part]) or not any(places & folders for folders in homes.values())
 
 
-def _check_pairs(pairs: tuple[Pair, ...], segmenter: Segmenter, folder: Path, part: str) -> None:
+def _check_pairs(pairs: tuple[Pair, ...], segmenter: Segmenter, root: Path, part: str) -> None:
     """Refuse a broken pair before the first prediction; the data set itself says what is wrong with it."""
     labels = segmenter.labels
-    data = PairDataset(pairs, labels, folder, part)
-    found = scan(pairs, folder)
+    data = PairDataset(pairs, labels, root, part)
+    found = scan(pairs, root)
     for index, pair in enumerate(pairs):
         image = found.images[pair.image]
         mask = found.masks[pair.mask] if pair.mask is not None else None
