@@ -85,11 +85,24 @@ def forest(train: Path, test: Path) -> tuple[float, float]:
     return matrix.scores().mean_iou, time.monotonic() - start
 
 
-def fit(train: Path, test: Path, run: Path, minutes: float) -> tuple[float, float]:
-    """(mean IoU, seconds) of `pixelwise fit`, with no option but the time."""
+def fit(train: Path, test: Path, run: Path, minutes: float, settings: list[str]) -> tuple[float, float]:
+    """(mean IoU, seconds) of `pixelwise fit`, with no option but the time and settings under trial."""
     start = time.monotonic()
     command = [sys.executable, "-m", "pixelwise"]
-    subprocess.run([*command, "fit", train, "--minutes", str(minutes), "--out", run], check=True, stdout=sys.stderr)
+    subprocess.run(
+        [
+            *command,
+            "fit",
+            train,
+            "--minutes",
+            str(minutes),
+            "--out",
+            run,
+            *[word for setting in settings for word in ("--set", setting)],
+        ],
+        check=True,
+        stdout=sys.stderr,
+    )
     seconds = time.monotonic() - start
     out = subprocess.run(
         [*command, "evaluate", run / "model.safetensors", test, "--json"], check=True, capture_output=True
@@ -103,6 +116,7 @@ def main() -> None:
     parser.add_argument("sets", nargs="*", default=SETS)
     parser.add_argument("--minutes", type=float, default=8)
     parser.add_argument("--no-forest", action="store_true")
+    parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="try another choice")
     parser.add_argument("--keep", type=Path, help="keep the runs in this folder")
     options = parser.parse_args()
     data = Path(os.environ["PIXELWISE_DATA"]) / "science"
@@ -112,7 +126,7 @@ def main() -> None:
             train = copy(data / name, learn, Path(box) / name / "train")
             test = copy(data / name, held, Path(box) / name / "test")
             run = (options.keep or Path(box)) / f"{name}-run"
-            ours, seconds = fit(train, test, run, options.minutes)
+            ours, seconds = fit(train, test, run, options.minutes, options.set)
             line = (
                 f"{name}: {len(learn)} pictures to learn from, {len(held)} untouched; fit {ours:.3f} in {seconds:.0f} s"
             )

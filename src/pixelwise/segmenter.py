@@ -257,9 +257,13 @@ def evaluate(segmenter: Segmenter, dataset: Dataset, *, progress: Callable[[int,
 
 
 def evaluate_pictures(
-    segmenter: Segmenter, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    flip: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """The same with each picture's own score."""
+    """The same with each picture's own score; `flip` averages with the mirrored pictures."""
     names = dataset.labels["labels"].names
     if names != segmenter.labels.names:
         raise LabelError(
@@ -272,6 +276,7 @@ def evaluate_pictures(
         segmenter.normalization,
         dataset,
         precision=segmenter.precision,
+        flip=flip,
         progress=progress,
     )
 

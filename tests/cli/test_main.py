@@ -81,7 +81,7 @@ def test_predict_evaluate_report_and_list(trained, tmp_path, capsys):
     code, out, _ = run(capsys, "evaluate", model, folder, "--json")
     assert code == 0
     assert json.loads(out)["pictures"] == 1  # the others were trained on
-    code, out, _ = run(capsys, "evaluate", model, folder)
+    code, out, _ = run(capsys, "evaluate", model, folder, "--flip")
     assert "Protocol: one confusion matrix" in out.replace("\n", " ")
     (runs / "report.html").unlink()
     code, out, _ = run(capsys, "report", runs)

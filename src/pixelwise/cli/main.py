@@ -175,6 +175,7 @@ def evaluate(
         str | None, typer.Option(help="A layout of `pixelwise list datasets`; found if left out.")
     ] = None,
     split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
+    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored pictures.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes."""
@@ -184,7 +185,7 @@ def evaluate(
 
     segmenter = load(model)
     with progress_bar("evaluating", quiet=as_json) as progress:
-        part, evaluation = evaluate_folder(segmenter, data, dataset=dataset, split=split, progress=progress)
+        part, evaluation = evaluate_folder(segmenter, data, dataset=dataset, split=split, flip=flip, progress=progress)
     if as_json:
         record = {"split": part, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)}
         typer.echo(json.dumps(record | evaluation.scores.to_record(), ensure_ascii=False))

@@ -21,6 +21,7 @@ def evaluate_folder(
     *,
     dataset: str | None = None,
     split: str | None = None,
+    flip: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, Evaluation]:
     """(name of the part, evaluation) of a folder.
@@ -29,6 +30,7 @@ def evaluate_folder(
         dataset: a name in DATASETS, to be taken as it is; the layout is found if left out.
         split: which part; if left out the folder's test part, else its validation part, else all of it, but for
             pictures that the segmenter was trained on, by their names.
+        flip: average the probabilities with those of the mirrored pictures.
 
     Raises:
         DataError: no such split, a file of it cannot be read, or the folder's layout is not understood.
@@ -38,7 +40,7 @@ def evaluate_folder(
     segmenter.network.to(this_machine().device)
     if dataset is not None:
         opened = open_dataset(dataset, folder, split or "val")
-        return split or "val", evaluate_pictures(segmenter, opened, progress=progress)
+        return split or "val", evaluate_pictures(segmenter, opened, flip=flip, progress=progress)
     layout = find_layout(checked_folder(folder))
     splits = layout.splits
     part = split or next((name for name in ("test", "val", "all", "train") if splits.get(name)), "")
@@ -59,7 +61,7 @@ def evaluate_folder(
         else:
             part = f"{part}, on which it was trained"
     data = PairDataset(pairs, segmenter.labels, folder, part, channels=segmenter.normalization.channels)
-    return part, evaluate_pictures(segmenter, data, progress=progress)
+    return part, evaluate_pictures(segmenter, data, flip=flip, progress=progress)
 
 
 def _concerns(fault: Fault, part: str, layout: Layout) -> bool:

@@ -33,13 +33,15 @@ class Evaluation:
     scores: Scores
     pictures: tuple[PictureScore, ...]
     seconds_per_megapixel: float
+    flip: bool = False
 
     @property
     def protocol(self) -> str:
         """What the numbers mean, in one sentence."""
+        mirrored = "; probabilities are averaged with those of the mirrored pictures" if self.flip else ""
         return (
             f"one confusion matrix over {len(self.pictures)} pictures at the masks' own sizes; void pixels are not "
-            "counted; a class that is in neither masks nor predictions is left out of the means"
+            "counted; a class that is in neither masks nor predictions is left out of the means" + mirrored
         )
 
 
@@ -89,4 +91,4 @@ def evaluate_network(
             pictures.append(PictureScore(index, sample.name, float("nan")))
         if progress is not None:
             progress(index + 1, len(dataset))
-    return Evaluation(matrix.scores(), tuple(pictures), seconds / max(pixels, 1) * 1e6)
+    return Evaluation(matrix.scores(), tuple(pictures), seconds / max(pixels, 1) * 1e6, flip)
