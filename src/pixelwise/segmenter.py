@@ -219,7 +219,7 @@ class Segmenter:
             architecture = record["architecture"]
             network = build(architecture["builder"], **architecture["options"])
             network.load_state_dict(tensors)
-            network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            network.eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # as in training
             return cls(
                 network,
                 Normalization.from_record(record["normalization"]),

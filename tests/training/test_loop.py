@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 import torch
 
-from pixelwise.data.augment import Augmentation
 from pixelwise.data.batch import Batches
 from pixelwise.errors import CheckpointError, TrainingError
 from pixelwise.inference.evaluate import evaluate_network
@@ -227,7 +226,3 @@ def test_a_foreign_state_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="start again"):
         load_state(file)
-
-
-def test_augmentation_is_part_of_the_plan():
-    assert isinstance(recipe().augmentation, Augmentation)

@@ -8,13 +8,16 @@ import sys
 import time
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 
 from pixelwise import __version__
 from pixelwise.errors import BadOption, PixelwiseError, UnknownName
+
+if TYPE_CHECKING:
+    from pixelwise.inference.predict import Precision
 
 STARTED = time.monotonic()
 
@@ -138,7 +141,8 @@ def predict(
     from pixelwise.flow.predict import find_pictures, predict_files
     from pixelwise.segmenter import load
 
-    if precision not in ("auto", "fp32", "bf16"):
+    precisions: dict[str, Precision | None] = {"auto": None, "fp32": "fp32", "bf16": "bf16"}
+    if precision not in precisions:
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
     segmenter = load(model)
     pictures = find_pictures(inputs, out)
@@ -150,7 +154,7 @@ def predict(
             kinds=save,
             overwrite=overwrite,
             resume=resume,
-            precision=None if precision == "auto" else precision,  # type: ignore[arg-type]
+            precision=precisions[precision],
             flip=flip,
             progress=progress,
         )
@@ -285,7 +289,7 @@ def main(arguments: list[str] | None = None) -> None:
         typer.echo("interrupted", err=True)
         code = 130
     except UsageError as error:
-        error.show()  # type: ignore[attr-defined]
+        error.show()  # type: ignore[attr-defined]  # typer does not export the class that has it
         code = 2
     except PixelwiseError as error:
         if debug:

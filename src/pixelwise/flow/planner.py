@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from pixelwise.data.augment import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
@@ -447,7 +448,7 @@ def time_step(
     )
     trial = recipe.with_settings({"model_options": options})
     torch.manual_seed(recipe.seed)
-    network = build(recipe.model, **options).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = _on(machine, build(recipe.model, **options))
     network.train()
     optimizer = make_optimizer(network, trial)
     loss = loss_named(trial.loss, void=labels.void)
@@ -470,7 +471,7 @@ def _time_prediction(
     recipe: Recipe, options: dict[str, Any], normalization: Normalization, validation: Dataset, machine: Machine
 ) -> float:
     """Seconds to read and predict a validation picture, after a small one that warms up."""
-    network = build(recipe.model, **options).to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = _on(machine, build(recipe.model, **options))
     network.eval()
     times: list[float] = []
     for index in np.unique([0, len(validation) // 2]).tolist():
@@ -484,3 +485,9 @@ def _time_prediction(
         if times[0] > 2:
             break
     return float(np.mean(times))
+
+
+def _on(machine: Machine, network: nn.Module) -> nn.Module:
+    """The network on the machine's device, as training and prediction lay it out."""
+    network.to(machine.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # not in torch's stubs
+    return network

@@ -122,7 +122,7 @@ def predict_head(
     """The first head for one picture (H, W, C), scores (1, K, h, w)."""
     device = next(network.parameters()).device
     with torch.inference_mode(), precision_context(device, precision):
-        heads: dict[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]
+        heads: dict[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]  # a Module
         return next(iter(heads.values()))
 
 

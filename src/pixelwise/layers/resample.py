@@ -191,7 +191,7 @@ class Resampling:
         self._check_scores(scores)
         if self.is_identity:
             return scores.float()
-        resampled: Tensor = _Apply.apply(scores.float(), self)  # type: ignore[no-untyped-call]
+        resampled: Tensor = _Apply.apply(scores.float(), self)  # type: ignore[no-untyped-call]  # untyped in torch
         return resampled
 
     def argmax(self, scores: Tensor) -> Tensor:

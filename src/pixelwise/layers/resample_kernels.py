@@ -38,7 +38,7 @@ def argmax(scores: NDArray[np.float32], taps: Taps, labels: NDArray[Any], thread
             job.result()
 
 
-@numba.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]
+@numba.njit(cache=True, nogil=True)  # type: ignore[misc, unused-ignore]  # numba is untyped
 def argmax_rows(
     scores: NDArray[np.float32],
     row_first: NDArray[np.int64],

@@ -48,7 +48,8 @@ class DeepLabV3(nn.Module):
         self.dropout = nn.Dropout(dropout)
         self.logits = nn.Conv2d(pyramid.channels, num_classes, 1)
         nn.init.trunc_normal_(self.logits.weight, std=0.01, a=-0.02, b=0.02)  # TensorFlow cuts at two deviations
-        nn.init.zeros_(self.logits.bias)  # type: ignore[arg-type]
+        if self.logits.bias is not None:
+            nn.init.zeros_(self.logits.bias)
 
     def heads(self, images: Tensor) -> dict[str, Head]:
         """One head on the backbone's grid."""

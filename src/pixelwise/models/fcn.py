@@ -117,7 +117,8 @@ def score(channels: int, num_classes: int) -> nn.Conv2d:
     """A 1 × 1 convolution to the classes that starts at zero: Caffe's default filler, and §4.2 of the paper."""
     layer = nn.Conv2d(channels, num_classes, 1)
     nn.init.zeros_(layer.weight)
-    nn.init.zeros_(layer.bias)  # type: ignore[arg-type]
+    if layer.bias is not None:
+        nn.init.zeros_(layer.bias)
     return layer
 
 

@@ -107,6 +107,7 @@ def _conv_bn(in_channels: int, channels: int, *activation: nn.Module) -> nn.Sequ
 def _initialize(module: nn.Module) -> None:
     if isinstance(module, nn.Conv2d):
         nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * math.prod(module.kernel_size))))  # msra
-        nn.init.zeros_(module.bias)  # type: ignore[arg-type]
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
     elif isinstance(module, BatchNorm2d):
         nn.init.constant_(module.bias, 0.001)

@@ -106,7 +106,7 @@ def train(
     """
     torch.set_num_threads(recipe.threads)
     device = next(network.parameters()).device
-    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no such overload in its stubs
     network.train()
     optimizer = make_optimizer(network, recipe)
     average = Average(network, recipe.average) if recipe.average else None
@@ -200,7 +200,7 @@ def train_step(
     images = normalization.normalize(batch.images, batch.statistics).to(device)
     target = torch.from_numpy(batch.targets).to(device)
     with precision_context(device, recipe.precision):
-        heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]
+        heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
     loss = loss_of(next(iter(heads.values())), target)
     optimizer.zero_grad(set_to_none=True)
     loss.backward()  # type: ignore[no-untyped-call]
