@@ -2,11 +2,12 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
 
 from pixelwise.errors import LabelError
-from pixelwise.labels import LabelSet, pack_color, unpack_color, voc_color
+from pixelwise.labels import NEAR, LabelSet, pack_color, unpack_color, voc_color
 
 
 def test_the_color_map_has_the_devkits_check_values():
@@ -80,3 +81,87 @@ def test_what_makes_no_sense_is_refused(arguments, message):
 def test_void_is_colored_like_vocs():
     picture = LabelSet(("a", "b")).colored(np.array([[0, 1, 255]]))
     assert picture.tolist() == [[[0, 0, 0], [128, 0, 0], [224, 224, 192]]]
+
+
+def point(labels, value):
+    return unpack_color(value) if labels.colors else (value,)
+
+
+def squared(labels, one, other):
+    return sum((a - b) ** 2 for a, b in zip(point(labels, one), point(labels, other), strict=True))
+
+
+def naively_snapped(labels, values):
+    """The definition: the table's row; the one row within NEAR; the nearest within two pixels; the nearest of all."""
+    height, width = values.shape
+    rows = {}
+    for y in range(height):
+        for x in range(width):
+            value = int(values[y, x])
+            near = [
+                row
+                for row in labels.table
+                if max(abs(a - b) for a, b in zip(point(labels, row), point(labels, value), strict=True)) <= NEAR
+            ]
+            if value in labels.table:
+                rows[y, x] = value
+            elif len(near) == 1:
+                rows[y, x] = near[0]
+    classes = np.zeros((height, width), int)
+    for y in range(height):
+        for x in range(width):
+            value = int(values[y, x])
+            around = [rows[i, j] for i, j in rows if abs(i - y) <= 2 and abs(j - x) <= 2]
+            row = rows.get((y, x))
+            if row is None:
+                row = min(around or labels.table, key=lambda row: (squared(labels, row, value), row))
+            classes[y, x] = labels.table[row]
+    return classes
+
+
+channel = st.sampled_from([0, 3, 20, 60, 64, 128, 200, 250, 255])
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data(), st.booleans())
+def test_snapping_is_that_of_the_naive_loop(data, colors):
+    value = st.tuples(channel, channel, channel).map(pack_color) if colors else st.integers(-1, 255)
+    rows = sorted(data.draw(st.sets(value, min_size=1, max_size=5)))
+    labels = LabelSet(
+        ("a", "b"), table={row: (0, 1, 255)[i % 3] for i, row in enumerate(rows)}, colors=colors, snap=True
+    )
+    shape = hnp.array_shapes(min_dims=2, max_dims=2, max_side=8)
+    near = st.sampled_from(rows).map(lambda row: row ^ 3) if colors else st.sampled_from(rows)
+    dtype = np.uint32 if colors else np.int32
+    values = data.draw(
+        hnp.arrays(
+            dtype,
+            shape,
+            elements=st.one_of(value, st.sampled_from([max(r, 0) for r in rows]), near.map(lambda v: max(v, 0))),
+        )
+    )
+    found = labels.to_classes(values)
+    assert found.dtype == np.uint8
+    np.testing.assert_array_equal(found, naively_snapped(labels, values))
+    for row in {*values.ravel().tolist()}:
+        nearest = min(labels.table, key=lambda known: (squared(labels, known, row), known))
+        assert labels.nearest(np.array([row])).tolist() == [labels.table[nearest]]
+
+
+def test_a_blend_does_not_become_a_third_class_that_is_not_there():
+    labels = LabelSet(("a", "b", "c"), table={0: 0, 100: 1, 200: 2}, snap=True)
+    assert labels.to_classes(np.array([[0, 0, 120, 200, 200]], np.uint8)).tolist() == [[0, 0, 2, 2, 2]]
+    assert labels.to_classes(np.array([[120]], np.uint8)).tolist() == [[1]]
+
+
+def test_without_snap_nothing_is_snapped():
+    with pytest.raises(LabelError, match="holds the value 1"):
+        LabelSet(("a", "b"), table={0: 0, 255: 1}).to_classes(np.array([[0, 1]]))
+
+
+def test_snap_is_kept_in_the_record():
+    labels = LabelSet(("a", "b"), table={0: 0, 255: 1}, snap=True)
+    assert LabelSet.from_record(labels.to_record()) == labels
+    record = labels.to_record()
+    del record["snap"]  # models from before
+    assert not LabelSet.from_record(record).snap

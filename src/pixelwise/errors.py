@@ -7,6 +7,7 @@ PixelwiseError
 ├── UnknownName     (LookupError)  no such model, data set, recipe, option
 ├── BadOption       (TypeError)    a builder or recipe does not take this
 ├── DataError       (OSError)      files missing, unreadable or mismatched
+│   └── DataQuestion               files that can be read in several ways, and what would answer it
 ├── WeightsError    (ValueError)   names or shapes do not fit, checksum differs
 ├── CheckpointError (ValueError)   not ours, newer format, truncated
 └── TrainingError   (RuntimeError) training cannot go on: not-a-number, memory, disk
@@ -41,6 +42,20 @@ class BadOption(PixelwiseError, TypeError):
 
 class DataError(PixelwiseError, OSError):
     """Files are missing, unreadable or do not belong together."""
+
+
+class DataQuestion(DataError):
+    """Files can be read in two ways that are equally likely.
+
+    Args:
+        question: what is in doubt, with file and place, ending in the question.
+        answers: the answers, each as `--as` takes it (`pixelwise.data.answers`).
+    """
+
+    def __init__(self, question: str, answers: Iterable[str]) -> None:
+        self.question = question
+        self.answers = tuple(answers)
+        super().__init__(f"{question} Answer with {' or '.join(f'--as {answer}' for answer in self.answers)}")
 
 
 class WeightsError(PixelwiseError, ValueError):

@@ -5,6 +5,7 @@ uint8, or 65 535 in uint16 when there are more than 255 classes. Files hold anyt
 colors. A LabelSet carries the one explicit table from the values of the files to classes, and is saved with a model.
 """
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
@@ -16,6 +17,9 @@ from pixelwise.errors import LabelError
 
 VOID = 255
 VOID_16 = 65_535
+
+NEAR = 8
+"""So many levels, in each channel, lossy files move the value of a class where it is flat."""
 
 Color = tuple[int, int, int]
 ClassMap = NDArray[np.uint8] | NDArray[np.uint16]
@@ -64,12 +68,14 @@ class LabelSet:
         table: {value in the file: class or void}; the identity and void itself if left out. With `colors`
             the value is a packed color (`pack_color`).
         colors: the files hold colors, not numbers.
+        snap: values outside the table, which smoothed edges and lossy files have, are taken for the nearest class.
     """
 
     names: tuple[str, ...]
     palette: tuple[Color, ...] = ()
     table: Mapping[int, int] = field(default_factory=dict)
     colors: bool = False
+    snap: bool = False
 
     def __post_init__(self) -> None:
         if not self.names:
@@ -105,6 +111,11 @@ class LabelSet:
     def to_classes(self, values: NDArray[Any], *, name: str = "mask") -> ClassMap:
         """Turn the values of a file, (H, W), into classes and void, (H, W).
 
+        With `snap`, a value outside the table is taken for one of its rows: the one row within `NEAR` levels of it,
+        where there is just one; else the nearest of the rows that stand so, exactly or nearly, within two pixels
+        (5 × 5); else the nearest of all rows. Near is by the difference of numbers, or the distance in RGB; of equals
+        the smaller value counts.
+
         Args:
             values: integers as `decode_mask` returns them; packed colors when `colors`.
             name: what to call the mask in an error.
@@ -119,15 +130,73 @@ class LabelSet:
             lookup[inside] = [self.table[key] for key in inside]
             classes = lookup[values]
         else:
-            keys = np.array(sorted(self.table), np.int64)
-            targets = np.array([self.table[int(key)] for key in keys], np.int32)
+            keys, targets = self._rows()
             place = np.searchsorted(keys, values).clip(0, len(keys) - 1)
             classes = np.where(keys[place] == values, targets[place], -1)
-        if classes.min(initial=0) < 0:
+        if classes.min(initial=0) < 0 and self.snap:
+            classes = self._snapped(values, classes < 0)
+        elif classes.min(initial=0) < 0:
             row, column = (int(i) for i in np.argwhere(classes < 0)[0])
             raise LabelError(self._unknown_value(int(values[row, column]), name, row, column))
         found: ClassMap = classes.astype(self.dtype)
         return found
+
+    def nearest(self, values: NDArray[Any]) -> NDArray[np.int32]:
+        """(V,) values of a file as classes and void, each by itself: the row that it stands in, or the nearest one."""
+        keys, targets = self._rows()
+        found: NDArray[np.int32] = targets[self._nearest_rows(values.astype(np.int64), keys)[1]]
+        return found
+
+    def _snapped(self, values: NDArray[Any], unknown: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """(H, W): the classes of values of which some stand in no row."""
+        keys, targets = self._rows()
+        points = self._points(keys)
+        wide = values.astype(np.int64)
+        rows = np.searchsorted(keys, wide).clip(0, len(keys) - 1).astype(np.int32)
+        strange, inverse = np.unique(wide[unknown], return_inverse=True)
+        near, nearest = self._nearest_rows(strange, keys)
+        rows[unknown] = near[inverse]
+        y, x = np.nonzero(rows < 0)
+        bordered = np.pad(rows, 2, constant_values=-1)
+        here = self._points(wide[y, x])
+        best = np.full(len(y), len(keys), np.int32)
+        least = np.full(len(y), np.iinfo(np.int64).max)
+        for dy, dx in itertools.product(range(5), range(5)):
+            row = bordered[y + dy, x + dx]
+            distance = ((here - points[row]) ** 2).sum(1)
+            better = (row >= 0) & ((distance < least) | ((distance == least) & (row < best)))
+            best[better], least[better] = row[better], distance[better]
+        alone = best == len(keys)
+        best[alone] = nearest[np.searchsorted(strange, wide[y[alone], x[alone]])]
+        rows[y, x] = best
+        found: NDArray[np.int32] = targets[rows]
+        return found
+
+    def _rows(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
+        """The table's values, ascending, and their classes."""
+        keys = np.array(sorted(self.table), np.int64)
+        return keys, np.array([self.table[int(key)] for key in keys], np.int32)
+
+    def _nearest_rows(
+        self, values: NDArray[np.int64], keys: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(V,) for each value: the one row within `NEAR`, −1 where there is none or several; and the nearest row."""
+        points, places = self._points(keys), self._points(values)
+        near = np.full(len(values), -1, np.int32)
+        nearest = np.zeros(len(values), np.int32)
+        step = max(1, (1 << 21) // len(keys))  # values at a time: bounded memory
+        for i in range(0, len(values), step):
+            apart = np.abs(places[i : i + step, None] - points)
+            inside = apart.max(2) <= NEAR
+            near[i : i + step] = np.where(inside.sum(1) == 1, inside.argmax(1), -1)
+            nearest[i : i + step] = (apart**2).sum(2).argmin(1)
+        return near, nearest
+
+    def _points(self, values: NDArray[np.int64]) -> NDArray[np.int64]:
+        """(V,) values as points between which there are distances: (V, 3) colors, or (V, 1) numbers."""
+        if not self.colors:
+            return values[:, None]
+        return np.stack([values >> 16 & 255, values >> 8 & 255, values & 255], axis=1)
 
     def _unknown_value(self, value: int, name: str, row: int, column: int) -> str:
         known = sorted(self.table)
@@ -147,6 +216,12 @@ class LabelSet:
         picture: NDArray[np.uint8] = table[classes]
         return picture
 
+    def values_of(self, cls: int) -> str:
+        """The values in the files that mean a class (or void), for people: "3, 7", "(128, 0, 0)", "255"."""
+        values = [value for value, to in sorted(self.table.items()) if to == cls]
+        shown = [str(unpack_color(value)) if self.colors else str(value) for value in values]
+        return ", ".join(shown[:4]) + (" …" if len(shown) > 4 else "")
+
     def to_record(self) -> dict[str, Any]:
         """What is written into a model file and a plan."""
         return {
@@ -154,6 +229,7 @@ class LabelSet:
             "palette": [list(c) for c in self.palette],
             "table": [[int(k), int(v)] for k, v in sorted(self.table.items())],
             "colors": self.colors,
+            "snap": self.snap,
         }
 
     @classmethod
@@ -164,4 +240,5 @@ class LabelSet:
             palette=tuple((int(r), int(g), int(b)) for r, g, b in record["palette"]),
             table={int(k): int(v) for k, v in record["table"]},
             colors=bool(record["colors"]),
+            snap=bool(record.get("snap", False)),
         )

@@ -10,7 +10,17 @@ import tifffile
 from PIL import Image
 
 from pixelwise.data import decode
-from pixelwise.data.decode import decode_image, decode_mask, image_info, mask_palette
+from pixelwise.data.decode import (
+    IMAGE_EXTENSIONS,
+    decode_image,
+    decode_mask,
+    image_info,
+    is_lossy,
+    mask_palette,
+    read_image,
+    read_info,
+)
+from pixelwise.data.sample import Channels
 from pixelwise.errors import DataError
 from pixelwise.labels import pack_color, voc_color
 
@@ -170,6 +180,68 @@ class TestImages:
         np.testing.assert_array_equal(decode_mask(tmp_path / "a.tif"), IDS)
         assert tuple(mask_palette(tmp_path / "a.tif")[3]) == voc_color(3)
 
+    @pytest.mark.parametrize("extension", ["ppm", "tga", "jp2", "jfif", "pnm"])
+    def test_rarer_kinds(self, tmp_path, extension):
+        picture = smooth(64, 64)
+        options = {"jfif": {"format": "JPEG", "quality": 95}, "jp2": {"irreversible": False}}.get(extension, {})
+        Image.fromarray(picture).save(tmp_path / f"a.{extension}", **options)
+        assert np.abs(decode_image(tmp_path / f"a.{extension}").astype(int) - picture).mean() < 3
+        info = image_info(tmp_path / f"a.{extension}")
+        assert (info.size, info.channels, info.dtype) == ((64, 64), 3, "uint8")
+        assert f".{extension}" in IMAGE_EXTENSIONS
+
+    def test_twelve_bits_in_sixteen_stay_what_they_are(self, tmp_path):
+        values = RNG.integers(0, 4096, (5, 7), np.uint16)
+        for extension in ("png", "tif"):
+            Image.fromarray(values).save(tmp_path / f"a.{extension}")
+            image = decode_image(tmp_path / f"a.{extension}")
+            assert image.dtype == np.uint16
+            np.testing.assert_array_equal(image[:, :, 0], values)
+
+    def test_a_progressive_jpeg_is_the_same_picture(self, tmp_path):
+        for name, progressive in (("a.jpg", False), ("b.jpg", True)):
+            Image.fromarray(smooth()).save(tmp_path / name, quality=95, progressive=progressive)
+        np.testing.assert_array_equal(decode_image(tmp_path / "a.jpg"), decode_image(tmp_path / "b.jpg"))
+
+    def test_cmyk_with_and_without_adobes_mark(self, tmp_path):
+        Image.fromarray(smooth()).convert("CMYK").save(tmp_path / "a.jpg", quality=95)
+        data = (tmp_path / "a.jpg").read_bytes()
+        mark = data.index(b"Adobe")
+        assert np.abs(decode_image(tmp_path / "a.jpg").astype(int) - smooth()).mean() < 5
+        (tmp_path / "b.jpg").write_bytes(data[: mark - 4] + data[mark + 12 :])  # as browsers do, read the same
+        np.testing.assert_array_equal(decode_image(tmp_path / "b.jpg"), decode_image(tmp_path / "a.jpg"))
+        Image.fromarray(smooth()).convert("CMYK").save(tmp_path / "c.tif")
+        np.testing.assert_array_equal(decode_image(tmp_path / "c.tif"), smooth())
+        assert image_info(tmp_path / "c.tif").channels == 3
+
+    @pytest.mark.parametrize("extension", sorted({*IMAGE_EXTENSIONS} - {".jp2"}))
+    def test_one_pixel(self, tmp_path, extension):
+        Image.fromarray(np.full((1, 1), 200, np.uint8)).save(tmp_path / f"a{extension}")
+        image = decode_image(tmp_path / f"a{extension}")
+        assert image.shape[:2] == (1, 1) == image_info(tmp_path / f"a{extension}").size
+        assert abs(int(image[0, 0, 0]) - 200) < 3
+
+    @pytest.mark.parametrize("order", ["contig", "separate"])
+    @pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32])
+    def test_bands_apart_or_together(self, tmp_path, order, dtype):
+        bands = (RNG.random((9, 8, 5)) * 200).astype(dtype)
+        array = bands if order == "contig" else np.moveaxis(bands, 2, 0)
+        tifffile.imwrite(tmp_path / "a.tif", array, photometric="minisblack", planarconfig=order)
+        np.testing.assert_array_equal(decode_image(tmp_path / "a.tif"), bands)
+        assert image_info(tmp_path / "a.tif").channels == 5
+
+    def test_channels_of_several_files(self, tmp_path):
+        for i in range(3):
+            Image.fromarray(GRAY + i).save(tmp_path / f"{i}.png")
+        source = Channels(tuple(tmp_path / f"{i}.png" for i in range(3)))
+        np.testing.assert_array_equal(read_image(source), np.stack([GRAY, GRAY + 1, GRAY + 2], axis=2))
+        assert read_info(source).channels == 3
+        Image.fromarray(GRAY[:4]).save(tmp_path / "1.png")
+        with pytest.raises(
+            DataError, match=r"1\.png is 4 × 7 uint8, .*0\.png is 5 × 7 uint8; the channels of one picture"
+        ):
+            read_image(source)
+
     def test_the_extension_does_not_matter(self, tmp_path):
         Image.fromarray(COLOR).save(tmp_path / "a.jpg", format="PNG")
         np.testing.assert_array_equal(decode_image(tmp_path / "a.jpg"), COLOR)
@@ -177,7 +249,7 @@ class TestImages:
 
 class TestOrientation:
     @pytest.mark.parametrize("orientation", range(1, 9))
-    @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "lzw"])
+    @pytest.mark.parametrize("kind", ["jpg", "png", "tif", "lzw", "webp"])
     def test_it_is_applied(self, tmp_path, orientation, kind):
         from PIL import ImageOps
 
@@ -282,12 +354,52 @@ class TestMasks:
             Image.fromarray(np.concatenate([IDS[:, :, None], plane], axis=2)).save(tmp_path / "a.png")
             np.testing.assert_array_equal(decode_mask(tmp_path / "a.png"), IDS)
 
-    def test_an_alpha_that_varies_is_refused(self, tmp_path):
+    @pytest.mark.parametrize("extension", ["png", "tif"])
+    def test_transparent_pixels_are_black(self, tmp_path, extension):
         plane = np.full((5, 7, 1), 255, np.uint8)
-        plane[2, 3] = 7
-        Image.fromarray(np.concatenate([COLOR, plane], axis=2)).save(tmp_path / "a.png")
-        with pytest.raises(DataError, match=r"a\.png .*transparency varies \(255 at row 0, .* 7 at row 2, column 3\)"):
+        plane[2, 3:] = 0
+        color = np.maximum(COLOR, 1)
+        Image.fromarray(np.concatenate([color, plane], axis=2)).save(tmp_path / f"a.{extension}")
+        expected = (color.astype(np.uint32) * [1 << 16, 1 << 8, 1]).sum(2)
+        expected[2, 3:] = 0
+        np.testing.assert_array_equal(decode_mask(tmp_path / f"a.{extension}"), expected)
+        Image.fromarray(np.concatenate([IDS[:, :, None] + 1, plane], axis=2)).save(tmp_path / "b.png")
+        np.testing.assert_array_equal(decode_mask(tmp_path / "b.png"), (IDS + 1) * (plane[:, :, 0] > 0))
+
+    @pytest.mark.parametrize("values", [COLOR, IDS[:, :, None]])
+    def test_transparent_beside_opaque_black_is_refused(self, tmp_path, values):
+        values = np.maximum(values, 1)
+        plane = np.full((5, 7, 1), 255, np.uint8)
+        values[4, 6], plane[2, 3] = 0, 0
+        Image.fromarray(np.concatenate([values, plane], axis=2)).save(tmp_path / "a.png")
+        message = (
+            r"a\.png is a mask with transparent pixels \(row 2, column 3\) and black ones \(row 4, column 6\); expected"
+        )
+        with pytest.raises(DataError, match=message):
             decode_mask(tmp_path / "a.png")
+
+    def test_half_transparent_pixels_are_laid_on_black(self, tmp_path):
+        plane = np.full((5, 7, 1), 255, np.uint8)
+        plane[2, 3], plane[0, 0] = 128, 1
+        Image.fromarray(np.concatenate([COLOR, plane], axis=2)).save(tmp_path / "a.png")
+        laid = np.rint(COLOR * (plane / 255)).astype(np.uint32)
+        np.testing.assert_array_equal(decode_mask(tmp_path / "a.png"), (laid * [1 << 16, 1 << 8, 1]).sum(2))
+
+    @pytest.mark.parametrize("transparency", [0, b"\0\1\2"])
+    def test_a_palettes_transparency_never_counts(self, tmp_path, transparency):
+        palette_image(IDS).save(tmp_path / "a.png", transparency=transparency)
+        np.testing.assert_array_equal(decode_mask(tmp_path / "a.png"), IDS)
+
+    @pytest.mark.parametrize("kind", ["P5", "P2"])
+    @pytest.mark.parametrize("maximum", [3, 20, 255, 1000, 65_535])
+    def test_netpbm_numbers_are_not_stretched(self, tmp_path, kind, maximum):
+        values = (IDS.astype(np.uint16) * maximum // 3).astype(">u2" if maximum > 255 else np.uint8)
+        body = values.tobytes() if kind == "P5" else " ".join(str(v) for v in values.ravel()).encode()
+        header = f"{kind}\n# a comment that is longer than what is read of other files\n7 5\n{maximum}\n"
+        (tmp_path / "a.pgm").write_bytes(header.encode() + body)
+        np.testing.assert_array_equal(decode_mask(tmp_path / "a.pgm"), values)
+        info = image_info(tmp_path / "a.pgm")
+        assert (info.size, info.dtype) == ((5, 7), str(decode_image(tmp_path / "a.pgm").dtype))
 
     def test_float_masks_must_be_whole(self, tmp_path):
         tifffile.imwrite(tmp_path / "a.tif", IDS.astype(np.float32))
@@ -311,6 +423,26 @@ class TestMasks:
         Image.fromarray(IDS * 80).save(tmp_path / f"a.{extension}")
         with pytest.raises(DataError, match=rf"a\.{extension} is a lossy (JPEG|WebP), .*; export the masks as PNG"):
             decode_mask(tmp_path / f"a.{extension}")
+        assert is_lossy(tmp_path / f"a.{extension}")
+        values = decode_mask(tmp_path / f"a.{extension}", lossy=True)
+        assert values.shape == IDS.shape and values.dtype == (np.uint8 if extension == "jpg" else np.uint32)
+
+    def test_the_way_out_is_told(self, tmp_path):
+        Image.fromarray(IDS).save(tmp_path / "a.jpg")
+        with pytest.raises(DataError, match=r"where that cannot be done again, --as snap takes the nearest class$"):
+            decode_mask(tmp_path / "a.jpg")
+
+    @pytest.mark.parametrize("lossless", [True, False])
+    def test_jpeg_2000(self, tmp_path, lossless):
+        options = {"irreversible": not lossless, "quality_mode": "dB", "quality_layers": [] if lossless else [60]}
+        Image.fromarray(COLOR.repeat(8, 0).repeat(8, 1)).save(tmp_path / "a.jp2", **options)
+        if lossless:
+            np.testing.assert_array_equal(decode_mask(tmp_path / "a.jp2"), PACKED.repeat(8, 0).repeat(8, 1))
+        else:
+            with pytest.raises(DataError, match="is a lossy JPEG 2000"):
+                decode_mask(tmp_path / "a.jp2")
+        assert is_lossy(tmp_path / "a.jp2") is not lossless
+        assert image_info(tmp_path / "a.jp2").size == (40, 56)
 
     def test_lossy_webp_with_metadata_is_refused_and_lossless_read(self, tmp_path):
         exif = Image.Exif()
@@ -325,6 +457,8 @@ class TestMasks:
         Image.fromarray(IDS).save(tmp_path / "a.tif", compression="jpeg")
         with pytest.raises(DataError, match="lossy JPEG inside"):
             decode_mask(tmp_path / "a.tif")
+        assert is_lossy(tmp_path / "a.tif")
+        assert np.abs(decode_mask(tmp_path / "a.tif", lossy=True).astype(int) - IDS).max() < 4
 
     def test_deep_colors_and_other_modes_are_refused(self, tmp_path):
         png(tmp_path / "a.png", 16, 2, [bytes(12)] * 2)
@@ -359,6 +493,72 @@ class TestBadFiles:
         path.write_bytes(path.read_bytes()[:-700])
         with pytest.raises(DataError, match=rf"a\.{extension}.*(truncated or damaged|no picture)"):
             decode_image(path)
+
+    @pytest.mark.parametrize("read", [decode_image, decode_mask])
+    @pytest.mark.parametrize("mode", ["L", "P", "RGB", "I;16"])
+    def test_any_byte_turned_within_a_pngs_pixels_is_noticed(self, tmp_path, read, mode):
+        values = RNG.integers(0, 256, (20, 30), np.uint8)
+        image = palette_image(values) if mode == "P" else Image.fromarray(values)
+        image = Image.fromarray(values.astype(np.uint16) * 9) if mode == "I;16" else image.convert(mode)
+        image.save(tmp_path / "a.png")
+        whole = bytearray((tmp_path / "a.png").read_bytes())
+        start = whole.index(b"IDAT") + 4
+        for place in range(start, len(whole) - 16, 7):
+            data = bytearray(whole)
+            data[place] ^= 1 << (place % 8)
+            (tmp_path / "a.png").write_bytes(data)
+            with pytest.raises(
+                DataError, match=r"a\.png is truncated or damaged \(the checksum of its IDAT is wrong\)"
+            ):
+                read(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("read", [decode_image, decode_mask, image_info])
+    def test_a_damaged_header_is_no_foreign_file(self, tmp_path, read):
+        palette_image(IDS).save(tmp_path / "a.png")
+        data = bytearray((tmp_path / "a.png").read_bytes())
+        data[data.index(b"PLTE") + 9] ^= 4
+        (tmp_path / "a.png").write_bytes(data)
+        with pytest.raises(
+            DataError, match=r"a\.png is truncated or damaged \(in its header\); copy or export it again"
+        ):
+            read(tmp_path / "a.png")
+
+    @pytest.mark.parametrize("extension", ["jpg", "png", "tif"])
+    @pytest.mark.parametrize("kept", [0.3, 0.6, 0.9])
+    def test_cut_off(self, tmp_path, extension, kept):
+        path = tmp_path / f"a.{extension}"
+        Image.fromarray(RNG.integers(0, 256, (60, 70, 3), np.uint8)).save(path)
+        data = path.read_bytes()
+        path.write_bytes(data[: int(len(data) * kept)])
+        for read in (decode_image, decode_mask):
+            with pytest.raises(DataError, match=rf"a\.{extension} "):
+                read(path, **({"lossy": True} if read is decode_mask else {}))
+
+    def test_a_header_that_says_less_than_there_is(self, tmp_path):
+        path = png(tmp_path / "a.png", 8, 0, [bytes(5000)] * 4000)  # 20 megabytes of zeros
+        data = bytearray(path.read_bytes())
+        data[16:24] = struct.pack(">II", 1, 1)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
+        assert decode_image(path).shape == (1, 1, 1)  # the rest is not unpacked
+
+    def test_a_header_that_says_more_than_there_is(self, tmp_path):
+        path = png(tmp_path / "a.png", 8, 0, [bytes(50)] * 40)
+        data = bytearray(path.read_bytes())
+        data[16:24] = struct.pack(">II", 500, 400)
+        data[29:33] = struct.pack(">I", zlib.crc32(data[12:29]))
+        path.write_bytes(data)
+        with pytest.raises(DataError, match=r"a\.png is truncated or damaged"):
+            decode_image(path)
+
+    @pytest.mark.parametrize("read", [decode_image, decode_mask, image_info])
+    def test_a_tiff_that_announces_too_much(self, tmp_path, read):
+        tifffile.imwrite(tmp_path / "a.tif", np.zeros((5, 7), np.uint8), compression="zlib")
+        with tifffile.TiffFile(tmp_path / "a.tif", mode="r+") as tiff:
+            tiff.pages[0].tags["ImageWidth"].overwrite(60_000)
+            tiff.pages[0].tags["ImageLength"].overwrite(60_000)
+        with pytest.raises(DataError, match=r"a\.tif announces 3,600,000,000 pixels; at most"):
+            read(tmp_path / "a.tif")
 
     def test_bytes_turned_at_random_never_raise_anything_else(self, tmp_path):
         for extension in ("png", "tif", "gif", "bmp"):

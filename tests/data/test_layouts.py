@@ -8,11 +8,12 @@ import pytest
 from PIL import Image
 
 from pixelwise.data import DATASETS, list_datasets, open_dataset
+from pixelwise.data.answers import Answers
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import pictures_below
 from pixelwise.data.plain import find_layout
 from pixelwise.data.sample import Pair
-from pixelwise.errors import DataError, LabelError, ShapeError, UnknownName
+from pixelwise.errors import DataError, DataQuestion, LabelError, ShapeError, UnknownName
 from pixelwise.labels import LabelSet, pack_color
 
 
@@ -55,6 +56,12 @@ class TestPlainFolders:
             ("{split}", "{split}_masks"),
             ("x_{split}", "y_{split}"),
             ("set/{split}/images", "set/{split}/masks"),
+            ("{split}2017", "annotations/{split}2017"),
+            ("images/{split}2017", "annotations/{split}2017"),
+            ("{split} set/images", "{split} set/masks"),
+            ("a/b/Images/{split}", "a/b/Masks/{split}"),
+            ("{split}/images_png", "{split}/masks_png"),
+            ("{split}_data/image", "{split}_data/label"),
         ],
     )
     @pytest.mark.parametrize("valid", ["val", "valid", "validation"])
@@ -105,6 +112,150 @@ class TestPlainFolders:
         touch(tmp_path, "elsewhere/a.jpg", "set/masks/a.png")
         (tmp_path / "set" / "images").symlink_to(tmp_path / "elsewhere")
         assert paired(find_layout(tmp_path / "set")) == {"images/a.jpg": "masks/a.png"}
+
+
+class TestAnswers:
+    def question(self, root, key):
+        with pytest.raises(DataQuestion, match=r"which are meant\? Answer with --as ") as caught:
+            find_layout(root)
+        assert {answer.partition("=")[0] for answer in caught.value.answers} == {key}
+        return [answer.partition("=")[2] for answer in caught.value.answers]
+
+    @pytest.mark.parametrize(
+        "names",
+        [
+            ("masks", "labels"),
+            ("Masks", "Ground_Truth"),
+            ("auto/labels", "manual/labels"),
+            ("masks/train", "labels/train"),
+            ("train_masks", "train_labels"),
+            ("auto/train/labels", "manual/train/labels"),
+        ],
+    )
+    def test_each_answer_to_which_masks(self, tmp_path, names):
+        image = "images/a.jpg" if "train" not in names[0] else "images/train/a.jpg"
+        touch(tmp_path, image, *(f"{name}/a.png" for name in names))
+        chosen = set()
+        for answer in self.question(tmp_path, "masks"):
+            layout = find_layout(tmp_path, Answers.of([f"masks={answer}"]))
+            (pair,) = layout.splits["train" if "train" in names[0] else "all"]
+            assert pair.image == tmp_path / image
+            chosen.add(pair.mask.parent.relative_to(tmp_path).as_posix())
+        assert chosen == set(names)
+
+    def test_each_answer_to_which_pictures(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "raw/a.jpg", "masks/a.png")
+        for answer in self.question(tmp_path, "images"):
+            assert paired(find_layout(tmp_path, Answers.of([f"images={answer}"]))) == {f"{answer}/a.jpg": "masks/a.png"}
+
+    @pytest.mark.parametrize("name", ["instances16", "INSTANCES16", "more/instances16", "more\\instances16", "more"])
+    def test_any_directory_can_be_named(self, tmp_path, name):
+        touch(tmp_path, "images/train/a.png", "masks/train/a.png", "more/instances16/train/a.png")
+        layout = find_layout(tmp_path, Answers.of([f"masks={name}"]))
+        if name == "more":  # what stands below a named directory is a folder of its own
+            assert len(layout.splits["train"]) == 1
+        else:
+            assert paired(layout, "train") == {"images/train/a.png": "more/instances16/train/a.png"}
+
+    def test_a_name_with_its_split(self, tmp_path):
+        touch(tmp_path, "train/a.jpg", "trainannot/a.png", "trainlabels/a.png", "val/b.jpg", "valannot/b.png")
+        layout = find_layout(tmp_path, Answers.of(["masks=annot"]))
+        assert paired(layout, "val") == {"val/b.jpg": "valannot/b.png"} and list(layout.splits) == ["train", "val"]
+
+    def test_a_wrong_name(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png", "labels/a.png")
+        with pytest.raises(DataError, match=r"masks=mask names no directory .* there are images, labels, masks: name"):
+            find_layout(tmp_path, Answers.of(["masks=mask"]))
+
+
+class TestArrays:
+    @pytest.mark.parametrize("extension", [".mat", ".npy", ".MAT"])
+    def test_masks_can_be_arrays(self, tmp_path, extension):
+        touch(tmp_path, "images/a.jpg", f"masks/a{extension}")
+        assert paired(find_layout(tmp_path)) == {"images/a.jpg": f"masks/a{extension}"}
+
+    def test_pictures_cannot(self, tmp_path):
+        touch(tmp_path, "images/a.npy", "images/b.jpg", "masks/b.npy")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"images/b.jpg": "masks/b.npy"} and not layout.faults
+
+    def test_pictures_come_first(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png", "groundTruth/a.mat")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"images/a.jpg": "masks/a.png"}
+        assert layout.notes == (
+            "groundtruth/ holds .mat or .npy masks of the same names; --as masks=groundtruth takes them",
+        )
+        other = find_layout(tmp_path, Answers.of(["masks=groundtruth"]))
+        assert paired(other) == {"images/a.jpg": "groundTruth/a.mat"}
+
+    def test_pictures_come_first_in_one_directory(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "masks/a.png", "masks/a.npy")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"images/a.jpg": "masks/a.png"} and not layout.faults
+        assert layout.notes == ("1 .mat or .npy files beside masks of the same names are passed over",)
+
+
+class TestSeveralSets:
+    def test_sets_beside_each_other(self, tmp_path):
+        touch(tmp_path, *(f"{name}/{part}" for name in ("cells", "cracks") for part in ("images/a.jpg", "masks/a.png")))
+        with pytest.raises(
+            DataError, match=r"holds 2 sets, cells, cracks; which one is meant\? Pass its folder, or put"
+        ):
+            find_layout(tmp_path)
+        (chosen,) = find_layout(tmp_path, Answers.of(["masks=cracks/masks"])).splits["all"]
+        assert chosen.image == tmp_path / "cracks/images/a.jpg"
+
+    @pytest.mark.parametrize("names", [("scene1", "scene2"), ("fold_01", "fold_12"), ("0a3f42bc", "71ddee90")])
+    def test_numbered_folders_are_one_set(self, tmp_path, names):
+        touch(tmp_path, *(f"{name}/{part}" for name in names for part in ("images/a.jpg", "masks/a.png")))
+        assert [p.name for p in find_layout(tmp_path).splits["all"]] == [f"{name}_a" for name in names]
+
+    def test_known_sets_beside_each_other(self, tmp_path):
+        voc(tmp_path / "one")
+        cityscapes(tmp_path / "two")
+        touch(tmp_path, "three/images/a.jpg", "three/masks/a.png", "four/notes.txt")
+        with pytest.raises(DataError, match=r"holds 3 sets, one, three, two; which one is meant\? Pass its folder"):
+            find_layout(tmp_path)
+
+    def test_any_depth(self, tmp_path):
+        voc(tmp_path / "a/b/c")
+        assert find_layout(tmp_path).name == "PASCAL VOC devkit (VOC2012)"
+
+
+class TestOtherKinds:
+    @pytest.mark.parametrize(
+        "file, kind",
+        [
+            ("a.HEIC", "HEIC"),
+            ("a.dcm", "DICOM"),
+            ("a.nii.gz", "volume"),
+            ("a.psd", "layered picture"),
+            ("a.CR2", "camera RAW"),
+        ],
+    )
+    def test_pictures_that_are_not_read(self, tmp_path, file, kind):
+        touch(tmp_path, f"images/{file}")
+        with pytest.raises(DataError, match=rf"no pictures in .*; 1 of kind {kind}, as {file}, cannot be read: \w+"):
+            find_layout(tmp_path)
+        touch(tmp_path, "masks/a.png")
+        with pytest.raises(DataError, match=rf"1 masks in .*; 1 of kind {kind}, as {file}, cannot be read: \w+"):
+            find_layout(tmp_path)
+
+    def test_mixed_extensions_and_cases(self, tmp_path):
+        touch(tmp_path, "images/a.JPG", "images/b.Png", "images/c.tiff", "masks/a.PNG", "masks/b.TIF", "masks/c.bmp")
+        assert len(find_layout(tmp_path).splits["all"]) == 3
+
+
+class TestLooseNames:
+    @pytest.mark.parametrize("name", ["my_masks", "coloredLabels", "1st_gt", "SegmentationClassNew"])
+    def test_a_word_for_masks_among_others(self, tmp_path, name):
+        touch(tmp_path, "images/a.jpg", f"{name}/a.png")
+        assert paired(find_layout(tmp_path)) == {"images/a.jpg": f"{name}/a.png"}
+
+    def test_only_where_nothing_else_is_understood(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "my_masks/a.png", "masks/a.png")
+        assert paired(find_layout(tmp_path)) == {"images/a.jpg": "masks/a.png"}
 
 
 class TestPairing:
@@ -163,6 +314,19 @@ class TestPairing:
             touch(tmp_path, f"{split}/{split}7.png", f"{split}/{mask.format(split + '7')}.png")
         layout = find_layout(tmp_path)
         assert paired(layout, "val") == {"val/val7.png": f"val/{mask.format('val7')}.png"}
+
+    def test_depth_is_neither(self, tmp_path):
+        for i in ("000433", "000464"):
+            touch(tmp_path, f"{i}_rgb.png", f"{i}_labels40.png", f"{i}_depth_x5000.png", f"{i}_pred.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {f"{i}_rgb.png": f"{i}_labels40.png" for i in ("000433", "000464")}
+        assert not layout.faults and "4 files that are neither by their names, as 000433_depth_x5000" in layout.notes[0]
+
+    def test_a_test_folder_without_masks_is_one_warning(self, tmp_path):
+        touch(tmp_path, "train/images/a.jpg", "train/masks/a.png", *(f"test/images/{i}.jpg" for i in range(5)))
+        (fault,) = find_layout(tmp_path).faults
+        assert fault.severity == "warning" and fault.path == tmp_path / "test/images"
+        assert "the 5 pictures of test, as " in fault.message and "have no masks and are left out" in fault.message
 
     def test_jpeg_beside_png(self, tmp_path):
         touch(tmp_path, "a.jpg", "a.png", "b.jpg", "b.png")
@@ -284,6 +448,44 @@ class TestVOC:
         assert data.labels["labels"].names[15] == "person" and data.labels["labels"].num_classes == 21
         assert data[0].targets["labels"][0].tolist() == [0, 15, 20, 255, 0]
         assert len(open_dataset("voc2012", tmp_path)) == 2
+
+    def test_aug(self, tmp_path):
+        home = voc(tmp_path, lists={"train": ["a"], "val": ["c"], "train_aug": ["a", "b"], "trainval": ["a", "c"]})
+        layout = find_layout(tmp_path)
+        assert paired(layout, "train") == {"JPEGImages/a.jpg": "SegmentationClass/a.png"}
+        assert layout.notes == (
+            "SegmentationClassAug holds 4 masks, too; --as masks=SegmentationClassAug takes them instead",
+        )
+        (home / "SegmentationClassAug/c.png").unlink()
+        layout = find_layout(tmp_path, Answers.of(["masks=segmentationclassaug"]))
+        assert paired(layout, "train") == {f"JPEGImages/{i}.jpg": f"SegmentationClassAug/{i}.png" for i in "ab"}
+        assert paired(layout, "val") == {"JPEGImages/c.jpg": "SegmentationClass/c.png"}  # what SBD lacks
+        assert layout.notes == ("train_aug.txt is the list for training",)
+        with pytest.raises(DataError, match=r"no folder of masks Class in .*; there are SegmentationClass, Segment"):
+            find_layout(tmp_path, Answers.of(["masks=Class"]))
+
+    def test_deeplab_lists(self, tmp_path):
+        home = voc(tmp_path, lists={})
+        line = "/JPEGImages/a.jpg /SegmentationClass/a.png\n"
+        (home / "ImageSets/Segmentation/train.txt").write_text(line)
+        assert paired(find_layout(tmp_path), "train") == {"JPEGImages/a.jpg": "SegmentationClass/a.png"}
+
+    @pytest.mark.parametrize("images", ["JPEGImages", "images", "JPEGImages/sub", None])
+    def test_cvat(self, tmp_path, images):
+        sub = "sub/" if images == "JPEGImages/sub" else ""
+        for name in "ab":
+            touch(tmp_path, f"SegmentationClass/{sub}{name}.png", f"SegmentationObject/{sub}{name}.png")
+            touch(tmp_path, *([f"{images}/{name}.jpg"] if images else []))
+        touch(tmp_path, "ImageSets/Segmentation/default.txt")
+        (tmp_path / "ImageSets/Segmentation/default.txt").write_text(f"{sub}a\n{sub}b\n")
+        (tmp_path / "labelmap.txt").write_text("# label:color_rgb:parts:actions\nbackground:0,0,0::\ncar:1,2,3::\n")
+        if images is None:
+            with pytest.raises(DataError, match=r"holds 2 masks but no pictures for them; .*CVAT: 'save images'"):
+                find_layout(tmp_path)
+            return
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {f"{images}/{i}.jpg": f"SegmentationClass/{sub}{i}.png" for i in "ab"}
+        assert layout.name.startswith("VOC's layout with labelmap.txt, as CVAT exports it") and not layout.labels
 
     def test_trainval_alone(self, tmp_path):
         voc(tmp_path, lists={"trainval": "abc"})
@@ -417,10 +619,42 @@ class TestCityscapes:
         assert fault.severity == "error"
         assert "bonn_val_000019_leftImg8bit.png has no mask bonn_val_000019_gtFine_labelIds.png" in fault.message
 
+    def test_colors_alone(self, tmp_path):
+        cityscapes(tmp_path, ("color", "instanceIds"))
+        layout = find_layout(tmp_path)
+        (labels,) = layout.labels
+        assert labels.colors and labels.num_classes == 19 and "only the colors" in layout.notes[0]
+        assert labels.table[pack_color((128, 64, 128))] == 0 and labels.table[pack_color((0, 0, 142))] == 13
+        assert labels.table[pack_color((0, 0, 90))] == labels.table[0] == 255  # caravan, unlabeled
+
+    def test_coarse(self, tmp_path):
+        cityscapes(tmp_path)
+        (tmp_path / "gtFine").rename(tmp_path / "gtCoarse")
+        for file in [*(tmp_path / "gtCoarse").rglob("*.png")]:
+            file.rename(file.with_name(file.name.replace("gtFine", "gtCoarse")))
+        touch(
+            tmp_path,
+            "leftImg8bit/train_extra/ulm/u_leftImg8bit.png",
+            "gtCoarse/train_extra/ulm/u_gtCoarse_labelIds.png",
+        )
+        layout = find_layout(tmp_path)
+        assert [pair.name for pair in layout.splits["train"]] == ["bonn_train_000019", "u"] and not layout.faults
+        cityscapes(tmp_path)
+        layout = find_layout(tmp_path)
+        assert layout.name == "Cityscapes (leftImg8bit and gtFine)"
+        assert layout.notes == ("gtCoarse is there, too; --as masks=gtCoarse takes it",)
+        assert find_layout(tmp_path, Answers.of(["masks=gtCoarse"])).name == "Cityscapes (leftImg8bit and gtCoarse)"
+
+    def test_a_test_set_without_masks_is_no_fault(self, tmp_path):
+        cityscapes(tmp_path)
+        touch(tmp_path, "leftImg8bit/test/ulm/u_leftImg8bit.png")
+        layout = find_layout(tmp_path)
+        assert not layout.faults and layout.notes == ("the 1 pictures of test have no masks and are left out",)
+
     def test_refused(self, tmp_path):
         with pytest.raises(DataError, match=r"no leftImg8bit/train with gtFine/train under .*; pass the folder"):
             open_dataset("cityscapes", tmp_path)
-        cityscapes(tmp_path, ("color",))
+        cityscapes(tmp_path, ("instanceIds",))
         with pytest.raises(DataError, match=r"no picture of .*leftImg8bit has a mask \*_gtFine_labelIds\.png"):
             find_layout(tmp_path)
 

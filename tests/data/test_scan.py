@@ -74,14 +74,14 @@ def test_a_file_is_read_again_only_when_it_changed(tmp_path, monkeypatch):
     pairs = folder(tmp_path)
     read = []
     real = scan_module.mask_statistics
-    monkeypatch.setattr(scan_module, "mask_statistics", lambda path: read.append(path.name) or real(path))
+    monkeypatch.setattr(scan_module, "mask_statistics", lambda path, **options: read.append(path.name) or real(path))
     first = scan(pairs, tmp_path)
     assert sorted(read) == ["m0.png", "m1.png", "m2.png"]
     read.clear()
     second = scan(pairs, tmp_path)
     assert read == []
     assert {p: m.to_record() for p, m in first.masks.items()} == {p: m.to_record() for p, m in second.masks.items()}
-    assert first.images == second.images
+    assert {p: i.to_record() for p, i in first.images.items()} == {p: i.to_record() for p, i in second.images.items()}
     Image.fromarray(np.array([[9] * 6] * 4, np.uint8)).save(tmp_path / "m1.png")
     os.utime(tmp_path / "m1.png", ns=(1, 1))
     assert scan(pairs, tmp_path).masks[tmp_path / "m1.png"].values.tolist() == [9]
@@ -135,4 +135,4 @@ def test_bytes_after_the_end_of_a_picture_are_fine(tmp_path):
     pairs = folder(tmp_path, 1)
     with pairs[0].image.open("ab") as file:
         file.write(b"\0" * 3000)
-    assert scan(pairs, tmp_path).images[pairs[0].image].size == (4, 6)
+    assert scan(pairs, tmp_path).images[pairs[0].image].info.size == (4, 6)

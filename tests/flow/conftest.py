@@ -30,13 +30,13 @@ def folder(tmp_path):
     return write_folder(tmp_path / "squares")
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
     """Settings that make a fit take a second."""
-    return dict(TINY)
+    return TINY
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_folder():
     """`write_folder` itself."""
     return write_folder

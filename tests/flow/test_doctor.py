@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import DataError
 from pixelwise.flow.doctor import understand
 from pixelwise.labels import LabelSet, voc_color
 
@@ -153,6 +153,22 @@ class TestEncodings:
         found = understand(folder(tmp_path, mask, names=names))
         assert found.pixel_counts.tolist() == [240, 16]
 
+    @pytest.mark.parametrize("high", [255, 200, (250, 40, 10)])
+    def test_smoothed_edges_are_taken_for_the_nearest_class(self, tmp_path, high):
+        y, x = np.mgrid[:64, :64]
+        inside = (y - 30) ** 2 + (x - 32) ** 2 < 400
+        disk = (inside[..., None] * np.atleast_1d(high)).astype(np.uint8).squeeze()
+        small = np.asarray(Image.fromarray(disk).resize((32, 32), Image.Resampling.BILINEAR))
+        found = understand(folder(tmp_path, small))
+        (fault,) = found.faults
+        assert (fault.severity, fault.kind) == (
+            "warning",
+            "blended",
+        ) and "are taken for the nearest class" in fault.reason
+        assert found.labels.num_classes == 2 and found.labels.snap
+        (data,) = found.datasets().values()
+        assert (data[0].targets["labels"] == inside[::2, ::2]).mean() > 0.95
+
 
 class TestRefusedEncodings:
     def refused(self, root, message):
@@ -171,24 +187,16 @@ class TestRefusedEncodings:
         root = folder(tmp_path, blocks([0, 255]), palette={i: voc_color(i) for i in range(256)})
         self.refused(root, r"the masks hold 0 and 255; is 255 a class or void")
 
-    @pytest.mark.parametrize("factor", [2, 3])
     @pytest.mark.parametrize("high", [255, 200])
-    def test_smoothed_binary_masks(self, tmp_path, factor, high):
+    def test_much_smoothed_binary_masks(self, tmp_path, high):
         y, x = np.mgrid[:64, :64]
         disk = ((y - 30) ** 2 + (x - 32) ** 2 < 400).astype(np.uint8) * high
-        small = Image.fromarray(disk).resize((64 // factor, 64 // factor), Image.Resampling.BILINEAR)
+        small = Image.fromarray(disk).resize((64 // 3, 64 // 3), Image.Resampling.BILINEAR)
         self.refused(
             folder(tmp_path, np.asarray(small)),
             r"smoothed edges: \d+ values .* only along edges, as .*0\.png holds the value \d+ at row \d+, column \d+; "
             "a blend of two classes is neither: export the masks again as PNG without smoothing",
         )
-
-    def test_smoothed_color_masks(self, tmp_path):
-        y, x = np.mgrid[:64, :64]
-        disk = np.zeros((64, 64, 3), np.uint8)
-        disk[(y - 30) ** 2 + (x - 32) ** 2 < 400] = (250, 40, 10)
-        small = np.asarray(Image.fromarray(disk).resize((32, 32), Image.Resampling.BILINEAR))
-        self.refused(folder(tmp_path, small), r"smoothed edges: \d+ colors .* holds the color \(\d+, \d+, \d+\) at row")
 
     def test_more_than_64_colors(self, tmp_path):
         self.refused(
@@ -376,10 +384,10 @@ class TestFaults:
     @pytest.mark.parametrize(
         "size, guess",
         [
-            ((8, 6), "height and width are swapped: turn the mask"),
-            ((3, 4), "half the size: export the mask at full size"),
-            ((6, 7), "off by one: export the mask at the picture's size"),
-            ((5, 20), "export the mask at the picture's size"),
+            ((8, 6), ": height and width are swapped; turn the mask"),
+            ((3, 4), ": half the size; export the mask at full size"),
+            ((6, 7), ": off by one; export the mask at the picture's size"),
+            ((5, 20), "; export the mask at the picture's size"),
         ],
     )
     def test_sizes(self, tmp_path, size, guess):
@@ -388,7 +396,7 @@ class TestFaults:
         write(root / "masks/9.png", np.ones(size, np.uint8))
         (message,), found = self.errors(root)
         assert message == (
-            f"{root}/masks/9.png is {size[0]} × {size[1]} but {root}/images/9.jpg is 6 × 8 (height × width); {guess}"
+            f"{root}/masks/9.png is {size[0]} × {size[1]} but {root}/images/9.jpg is 6 × 8 (height × width){guess}"
         )
         assert len(found.splits["all"]) == 2
 
@@ -398,7 +406,7 @@ class TestFaults:
         exif[274] = 6
         write(root / "images/0.jpg", np.zeros((4, 8, 3), np.uint8), exif=exif)
         (message,), _ = self.errors(root)
-        assert message.endswith("the picture has an EXIF rotation that the mask was drawn without: turn the mask")
+        assert message.endswith("the picture has an EXIF rotation that the mask was drawn without; turn the mask")
 
     def test_a_rotation_is_noted(self, tmp_path):
         root = folder(tmp_path, blocks([0, 1]).T.copy())
@@ -460,7 +468,7 @@ class TestFaults:
         write(root / "images/1.jpg", np.zeros((4, 8), np.uint8))
         found = understand(root)
         assert found.channels == 3 and not found.faults
-        assert found.notes == ("1 of 3 pictures are gray and are read as color",)
+        assert found.notes[0] == "1 of 3 pictures are gray and are read as color"
         assert found.datasets()["all"][1].image.shape == (4, 8, 3)
 
     def test_gray_alone_stays_gray_and_alpha_is_noted(self, tmp_path):
@@ -510,13 +518,9 @@ class TestUnderstanding:
 
     def test_the_second_look_says_the_same(self, tmp_path):
         root = folder(tmp_path, blocks([0, 1, 255]), blocks([255]))
-        assert understand(root).to_record() == understand(root, workers=1, labels="masks").to_record()
+        assert understand(root).to_record() == understand(root, workers=1).to_record()
 
     def test_progress(self, tmp_path):
         told = []
         understand(folder(tmp_path, *[blocks([0, 1])] * 3), progress=lambda done, total: told.append((done, total)))
         assert told[-1] == (6, 6)
-
-    def test_other_labels_are_refused(self, tmp_path):
-        with pytest.raises(BadOption, match=r"labels is 'folders'; only 'masks' can be read: leave it out"):
-            understand(tmp_path, labels="folders")

@@ -15,8 +15,8 @@ from PIL import Image
 
 from pixelwise.errors import DataError
 from pixelwise.labels import voc_color
-from pixelwise.report import write_report
-from pixelwise.report.page import _read_log, count, duration, figure, percent, picture_uri, plan_value, short_count
+from pixelwise.report.html import count, duration, figure, percent, short_count
+from pixelwise.report.page import _read_log, picture_uri, plan_value, write_report
 from pixelwise.report.plots import line_plot, nice_ticks, running_mean, thinned
 
 VOID_ELEMENTS = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}

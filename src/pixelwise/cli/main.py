@@ -14,7 +14,7 @@ import typer
 from rich.console import Console
 
 from pixelwise import __version__
-from pixelwise.errors import BadOption, PixelwiseError, UnknownName
+from pixelwise.errors import BadOption, DataError, DataQuestion, PixelwiseError, UnknownName
 
 if TYPE_CHECKING:
     from pixelwise.inference.predict import Precision
@@ -35,6 +35,13 @@ app = typer.Typer(
 )
 
 
+class Form(StrEnum):
+    """What `convert` writes."""
+
+    folder = "folder"
+    voc = "voc"
+
+
 class Kind(StrEnum):
     """What `list` lists."""
 
@@ -44,6 +51,16 @@ class Kind(StrEnum):
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="A model.safetensors.", show_default=False)]
+AsOption = Annotated[
+    list[str] | None,
+    typer.Option("--as", metavar="ANSWER", help="Answer what the folder leaves open, as 255=void or masks=labels."),
+]
+ClassesOption = Annotated[
+    Path | None, typer.Option(metavar="FILE", help="A classes.yaml or .txt instead of the one near the masks.")
+]
+DatasetOption = Annotated[
+    str | None, typer.Option(metavar="NAME", help="Read it as one of `pixelwise list datasets`; found if left out.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -75,6 +92,8 @@ def fit(
     set_: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Override a choice of the plan.")
     ] = None,
+    as_: AsOption = None,
+    classes: ClassesOption = None,
 ) -> None:
     """Learn a segmenter from a folder of pictures and masks: check, plan, train, evaluate, report."""
     from pixelwise.cli.show import FitDisplay
@@ -95,6 +114,8 @@ def fit(
             plan_only=plan_only,
             plan=plan,
             settings=_settings(set_ or []),
+            read_as=as_ or (),
+            classes=classes,
             tell=display.tell,
             started_at=STARTED,
         )
@@ -106,21 +127,70 @@ def fit(
 @app.command()
 def check(
     folder: FolderArgument,
+    dataset: DatasetOption = None,
+    as_: AsOption = None,
+    classes: ClassesOption = None,
+    write_classes: Annotated[
+        Path | None, typer.Option("--write-classes", metavar="FILE", help="Write the classes to edit: classes.yaml.")
+    ] = None,
+    fix: Annotated[Path | None, typer.Option(metavar="OUT", help="Write a clean copy into this new folder.")] = None,
+    page: Annotated[Path | None, typer.Option(metavar="FILE", help="The page; NAME-check.html if left out.")] = None,
+    no_page: Annotated[bool, typer.Option("--no-page", help="Write no page.")] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Say what a folder is understood to be: layout, classes, colors, shares, sizes, splits, faults."""
     from pixelwise.cli.show import print_understanding, progress_bar
-    from pixelwise.flow.doctor import understand
+    from pixelwise.flow.check import check_folder
 
     console = Console(highlight=False)
-    with progress_bar("reading masks", quiet=as_json) as progress:
-        understanding = understand(folder, progress=progress)
+    try:
+        with progress_bar("reading files", quiet=as_json) as progress:
+            checked = check_folder(
+                folder,
+                dataset=dataset,
+                read_as=as_ or (),
+                classes=classes,
+                write_classes=write_classes,
+                fix=fix,
+                page=page,
+                make_page=not no_page,
+                progress=progress,
+            )
+    except DataError as error:
+        if as_json:
+            question = {"answers": list(error.answers)} if isinstance(error, DataQuestion) else {}
+            typer.echo(json.dumps({"error": str(error)} | question, ensure_ascii=False))
+        raise
     if as_json:
-        typer.echo(json.dumps(understanding.to_record(), ensure_ascii=False))
+        typer.echo(json.dumps(checked.to_record(), ensure_ascii=False))
     else:
-        print_understanding(console, understanding)
-    if understanding.errors:
+        print_understanding(console, checked.understanding)
+        for line in checked.written:
+            console.print(line, markup=False, soft_wrap=True)
+    if checked.understanding.errors:
         raise typer.Exit(1)
+
+
+@app.command()
+def convert(
+    root: FolderArgument,
+    out: Annotated[Path, typer.Argument(help="A new folder.", show_default=False)],
+    to: Annotated[Form, typer.Option(help="A plain folder, or PASCAL VOC's form.")] = Form.folder,
+    dataset: DatasetOption = None,
+    as_: AsOption = None,
+    classes: ClassesOption = None,
+) -> None:
+    """Write any folder that is understood as a plain one: images/, masks/ and classes.yaml."""
+    from pixelwise.cli.show import progress_bar
+    from pixelwise.flow.check import look_at
+    from pixelwise.flow.convert import convert as run_convert
+
+    with progress_bar("reading files") as progress:
+        understanding = look_at(root, dataset=dataset, read_as=as_ or (), classes=classes, progress=progress)
+    with progress_bar("writing") as progress:
+        done = run_convert(understanding, out, to="voc" if to is Form.voc else "folder", progress=progress)
+    count = ", ".join(f"{n} {split}" if split != "all" else str(n) for split, n in done.splits.items())
+    Console(highlight=False).print(f"{count} pictures with masks written to {done.out}/", markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -175,21 +245,29 @@ def predict(
 def evaluate(
     model: ModelArgument,
     data: Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)],
-    dataset: Annotated[
-        str | None, typer.Option(help="A layout of `pixelwise list datasets`; found if left out.")
-    ] = None,
+    dataset: DatasetOption = None,
     split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored pictures.")] = False,
+    as_: AsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes."""
     from pixelwise.cli.show import print_scores, progress_bar
+    from pixelwise.data.answers import Answers
     from pixelwise.flow.evaluate import evaluate_folder
     from pixelwise.segmenter import load
 
     segmenter = load(model)
     with progress_bar("evaluating", quiet=as_json) as progress:
-        part, evaluation = evaluate_folder(segmenter, data, dataset=dataset, split=split, flip=flip, progress=progress)
+        part, evaluation = evaluate_folder(
+            segmenter,
+            data,
+            dataset=dataset,
+            split=split,
+            flip=flip,
+            answers=Answers.of(as_ or ()),
+            progress=progress,
+        )
     if as_json:
         record = {"split": part, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)}
         typer.echo(json.dumps(record | evaluation.scores.to_record(), ensure_ascii=False))

@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.labels import LabelSet
 
+MOST_CLASSES = 40  # rows of the table of classes
 PLAIN_EVERY = 10.0  # seconds between plain lines
 
 
@@ -244,47 +246,69 @@ def _short(value: Any, plan: Any, key: str) -> str:
 
 
 def print_understanding(console: Console, understanding: "Understanding", *, short: bool = False) -> None:
-    """Layout, classes with colors and shares, sizes, splits, faults."""
+    """What was found in a paragraph, a summary of the faults, the classes, notes, and the faults one by one."""
     u = understanding
-    count = ", ".join(
-        f"{len(pairs)} {split}" if split != "all" else f"{len(pairs)}" for split, pairs in u.splits.items()
-    )
-    console.print(f"[bold]{escape(u.layout)}[/bold]: {count} pictures. {escape(u.rule)}")
-    sizes = u.sizes.most_common(3)
-    listed = ", ".join(f"{h} × {w} ({n})" for (h, w), n in sizes) + (" …" if len(u.sizes) > 3 else "")
-    console.print(f"Sizes (height × width): {listed}; {u.channels} channel{'s' if u.channels != 1 else ''}, {u.dtype}.")
-    console.print(f"Masks: {escape(u.encoding)}")
-    total = max(int(u.pixel_counts.sum()), 1)
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    table.add_column("class")
-    table.add_column("pixels", justify="right")
-    table.add_column("pictures", justify="right")
-    shown = range(u.labels.num_classes)
-    for i in shown:
-        red, green, blue = u.labels.palette[i]
-        share = u.pixel_counts[i] / total
-        percent = f"{share:.1%}" if share >= 0.001 or share == 0 else "<0.1%"
-        table.add_row(
-            Text("  ", style=f"on rgb({red},{green},{blue})"),
-            escape(u.labels.names[i]),
-            percent,
-            str(int(u.image_counts[i])),
-        )
-    if u.void_pixels:
-        table.add_row("", "void (not counted)", f"{u.void_pixels / (total + u.void_pixels):.1%}", "", style="dim")
-    console.print(table)
+    console.print(escape(u.told))
+    if u.faults:
+        console.print(f"[bold]{escape(fault_summary(u))}[/bold]")
+    elif not short:
+        console.print("No faults found.")
+    _print_classes(console, u)
     for note in u.notes:
         console.print(f"Note: {escape(note)}", soft_wrap=True)
     faults = u.faults if not short else [f for f in u.faults if f.severity == "warning"]
     limit = 20 if not short else 5
     for fault in faults[:limit]:
         style = "bold red" if fault.severity == "error" else "yellow"
-        console.print(f"[{style}]{fault.severity}[/{style}]: {escape(str(fault))}", soft_wrap=True)
+        console.print(f"[{style}]{fault.severity}[/{style}]: {escape(fault.message)}", soft_wrap=True)
     if len(faults) > limit:
         console.print(f"… and {len(faults) - limit} more", style="dim")
-    if not short and not u.faults:
-        console.print("No faults found.")
+
+
+def fault_summary(understanding: "Understanding") -> str:
+    """How many errors and warnings of which kinds: "2 errors (1 size, 1 unreadable) and 1 warning (1 orphan)"."""
+    parts = []
+    for severity in ("error", "warning"):
+        kinds = Counter(fault.kind for fault in understanding.faults if fault.severity == severity)
+        if kinds:
+            total = kinds.total()
+            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            parts.append(f"{total} {severity}{'s' if total != 1 else ''} ({listed})")
+    return " and ".join(parts)
+
+
+def _print_classes(console: Console, u: "Understanding") -> None:
+    total = max(int(u.pixel_counts.sum()), 1)
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("class")
+    table.add_column("in the masks", justify="right")
+    table.add_column("pixels", justify="right")
+    table.add_column("pictures", justify="right")
+    shown = sorted(sorted(range(u.labels.num_classes), key=lambda i: -int(u.pixel_counts[i]))[:MOST_CLASSES])
+    for i in shown:
+        red, green, blue = u.labels.palette[i]
+        share = u.pixel_counts[i] / total
+        table.add_row(
+            Text("  ", style=f"on rgb({red},{green},{blue})"),
+            escape(u.labels.names[i]),
+            u.labels.values_of(i),
+            _percent(share),
+            str(int(u.image_counts[i])),
+        )
+    if u.void_pixels:
+        share = u.void_pixels / (total + u.void_pixels)
+        table.add_row("", "void (not counted)", u.labels.values_of(u.labels.void), _percent(share), "", style="dim")
+    console.print(table)
+    if u.labels.num_classes > len(shown):
+        console.print(f"… and {u.labels.num_classes - len(shown)} classes with fewer pixels", style="dim")
+
+
+def _percent(share: float) -> str:
+    """A share in percent, with two digits that matter."""
+    if share == 0:
+        return "0"
+    return f"{share:.1%}" if share >= 0.001 else f"{share * 100:.2g}%"
 
 
 def print_scores(console: Console, part: str, evaluation: "Evaluation") -> None:

@@ -7,16 +7,19 @@ The rules, decided once for everything that reads:
 - A picture keeps its channels: gray gives 1, color 3 (RGB), a TIFF of many bands all of them, channels last. An alpha
   channel is dropped; palette, CMYK and YCbCr pictures become RGB. 16-bit and float values stay what they are.
 - A mask is read by its mode and never through luminance: palette indices, gray numbers, 1-bit as 0 and 1, colors as
-  packed numbers. OpenCV never reads a mask: it expands palettes.
+  packed numbers. OpenCV never reads a mask: it expands palettes. Masks may also lie in MATLAB's and NumPy's files.
+- A mask's alpha counts where it varies: what is transparent is black. A palette's transparency never counts.
 - Of an animation or a file of several pages with one picture each, the first is read.
 - A file that announces more than `MAX_PIXELS` is refused before anything is decoded.
 """
 
+import re
 import struct
 import threading
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -27,7 +30,8 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
-from pixelwise.data.sample import Image
+from pixelwise.data.matlab import is_matlab, matlab_mask
+from pixelwise.data.sample import Channels, DrawnMask, Image, ImageSource, MaskSource
 from pixelwise.errors import DataError, PixelwiseError
 
 MAX_PIXELS = 178_956_970
@@ -36,11 +40,23 @@ MAX_PIXELS = 178_956_970
 MAX_BANDS = 64
 """A TIFF of up to so many pages is one picture of as many channels; above, a stack of pictures."""
 
-IMAGE_EXTENSIONS = frozenset((".jpg", ".jpeg", ".jpe", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"))
+IMAGE_EXTENSIONS = frozenset(
+    ".jpg .jpeg .jpe .jfif .png .bmp .webp .gif .tif .tiff .ppm .pgm .pnm .pbm .tga .jp2".split()
+)
 """The extensions (lower case) of files that a folder's reader looks at."""
+
+MASK_EXTENSIONS = IMAGE_EXTENSIONS | {".mat", ".npy"}
+"""The extensions (lower case) of files that may hold masks."""
 
 _TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PNG_START = b"\x89PNG\r\n\x1a\n"
+_STARTS = (_PNG_START, b"\xff\xd8\xff", b"GIF8", b"RIFF", *_TIFF_STARTS)
+_NUMPY_START = b"\x93NUMPY"
+_PNM_HEADER = re.compile(rb"P[2356](?:\s|#[^\n]*\n)+(?:\d+(?:\s|#[^\n]*\n)+){2}(\d+)\s")  # kind, width, height, maximum
+_LOSSY_REMEDY = (
+    "export the masks as PNG from the program that made them, or, where that cannot be done again, "
+    "--as snap takes the nearest class"
+)
 _ORIENTATION = 274  # the tag's number in EXIF and TIFF
 _OPENING = threading.Lock()  # guards Pillow's global limit while it is lifted
 
@@ -82,52 +98,83 @@ def decode_image(path: str | Path) -> Image:
             return _tiff_image(path)
         with _opened(path) as image:
             _check_pixels(path, image.size[0] * image.size[1])
+            _check_png(path, start)
             if _is_deep_color_png(start):
                 array = _deep_color_png(path)
             else:
                 array = _pillow_image(image)
-            return _oriented(array, _orientation(image, path))
+            return upright(array, _orientation(image, path))
 
 
-def decode_mask(path: str | Path) -> NDArray[Any]:
+def decode_mask(path: str | Path, *, lossy: bool = False) -> NDArray[Any]:
     """The numbers of a mask: (H, W) integers as they stand in the file.
 
     Palette and gray files give their numbers (uint8, uint16 or int32), 1-bit files 0 and 1. A color file gives packed
     colors (`pixelwise.labels.pack_color`), also where it only holds grays: **uint32 means packed colors**, and nothing
-    else has that type. A constant alpha channel is ignored.
+    else has that type. A constant alpha channel is ignored; where alpha varies, the mask is laid on black. MATLAB's
+    files (`pixelwise.data.matlab`) and NumPy's .npy are read, too.
+
+    Args:
+        lossy: read JPEG and lossy WebP, too; the values are then only near the classes'.
 
     Raises:
         DataError: the file cannot be read; is lossy (JPEG, lossy WebP), which changes the numbers at every edge; has
-            an alpha that varies; holds fractions; or has more channels than a color.
+            both black and transparent pixels; holds fractions; or has more channels than a color.
     """
     path = Path(path)
     with _naming(path):
         start = _first_bytes(path)
         if start.startswith(_TIFF_STARTS):
-            return _tiff_mask(path)
+            return _tiff_mask(path, lossy)
+        if start.startswith(_NUMPY_START):
+            return _numpy_mask(path)
+        if is_matlab(path, start):
+            return _whole_numbers(matlab_mask(path, MAX_PIXELS), path)
         with _opened(path) as image:
             _check_pixels(path, image.size[0] * image.size[1])
-            if image.format in ("JPEG", "MPO") or start[12:16] == b"VP8 " or _is_lossy_webp(path, start):
-                kind = "WebP" if image.format == "WEBP" else "JPEG"
+            if not lossy and (kind := _lossy_kind(image, path, start)):
                 raise DataError(
-                    f"{path} is a lossy {kind}, which changes the values of a mask at every edge; "
-                    "export the masks as PNG from the program that made them"
+                    f"{path} is a lossy {kind}, which changes the values of a mask at every edge; {_LOSSY_REMEDY}"
                 )
             if _is_deep_color_png(start):
                 raise DataError(
                     f"{path} is a color mask of 16 bits a channel; expected 8 bits, or one channel of 16: save it so"
                 )
+            _check_png(path, start)
             mask = _pillow_mask(image, path)
+            if image.format == "PPM":
+                mask = _unstretched(mask, path)
             if start.startswith(_PNG_START) and start[25] == 0 and start[24] in (2, 4):
                 mask //= 85 if start[24] == 2 else 17  # Pillow stretches 2- and 4-bit grays to 0–255
-            return _oriented(mask, _orientation(image, path))
+            return upright(mask, _orientation(image, path))
+
+
+def is_lossy(path: str | Path) -> bool:
+    """Whether a picture file is of a kind that changes values (JPEG, lossy WebP); `decode_mask` refuses these.
+
+    Raises:
+        DataError: as `image_info`.
+    """
+    path = Path(path)
+    with _naming(path):
+        start = _first_bytes(path)
+        if _is_array(path, start):
+            return False
+        if start.startswith(_TIFF_STARTS):
+            with tifffile.TiffFile(path) as tiff:
+                return _has_lossy_jpeg(tiff.series[0].keyframe)
+        with _opened(path) as image:
+            return _lossy_kind(image, path, start) is not None
 
 
 def mask_palette(path: str | Path) -> NDArray[np.uint8] | None:
     """The colors of a palette mask, (256, 3) uint8, zeros where the file has none; None for other modes."""
     path = Path(path)
     with _naming(path):
-        if _first_bytes(path).startswith(_TIFF_STARTS):
+        start = _first_bytes(path)
+        if _is_array(path, start):
+            return None
+        if start.startswith(_TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
                 colormap = tiff.series[0].keyframe.colormap
             # 16 bits in the file; old writers put 8-bit numbers there
@@ -143,6 +190,15 @@ def mask_palette(path: str | Path) -> NDArray[np.uint8] | None:
     palette = np.zeros((256, 3), np.uint8)
     palette[: len(colors)] = colors[:256]
     return palette
+
+
+def mask_orientation(path: str | Path) -> int:
+    """The EXIF number 1–8 that `decode_mask` applies; 1 is upright."""
+    path = Path(path)
+    with _naming(path):
+        if _is_array(path, _first_bytes(path)):
+            return 1
+    return image_info(path).orientation
 
 
 def image_info(path: str | Path) -> ImageInfo:
@@ -170,6 +226,49 @@ def image_info(path: str | Path) -> ImageInfo:
                 orientation=orientation,
                 alpha=image.mode in ("LA", "La", "PA", "RGBA", "RGBa") or "transparency" in image.info,
             )
+
+
+def read_image(source: ImageSource) -> Image:
+    """The picture of a pair: as `decode_image`; the channels of several files one after another.
+
+    Raises:
+        DataError: as `decode_image`; or the files differ in size or type.
+    """
+    if not isinstance(source, Channels):
+        return decode_image(source)
+    parts: list[Any] = [decode_image(file) for file in source.files]
+    for file, part in zip(source.files, parts, strict=True):
+        if part.shape[:2] != parts[0].shape[:2] or part.dtype != parts[0].dtype:
+            raise DataError(
+                f"{file} is {part.shape[0]} × {part.shape[1]} {part.dtype}, {source.path} is {parts[0].shape[0]} × "
+                f"{parts[0].shape[1]} {parts[0].dtype}; the channels of one picture must be alike: export them again"
+            )
+    joined: Image = np.concatenate(parts, axis=2)
+    return joined
+
+
+def read_mask(source: MaskSource, *, lossy: bool = False) -> NDArray[Any]:
+    """The numbers of a pair's mask, (H, W) as `decode_mask` gives them.
+
+    Args:
+        lossy: read lossy files, too; what they hold must be snapped to classes.
+
+    Raises:
+        DataError: as `decode_mask`, or as the mask's own `draw`.
+    """
+    return source.draw()[0] if isinstance(source, DrawnMask) else decode_mask(source, lossy=lossy)
+
+
+def read_info(source: ImageSource) -> ImageInfo:
+    """What the headers of a pair's picture say.
+
+    Raises:
+        DataError: as `image_info`.
+    """
+    if not isinstance(source, Channels):
+        return image_info(source)
+    infos = [image_info(file) for file in source.files]
+    return replace(infos[0], channels=sum(info.channels for info in infos))
 
 
 def _pillow_image(image: PillowImage.Image) -> Image:
@@ -200,9 +299,11 @@ def _pillow_mask(image: PillowImage.Image, path: Path) -> NDArray[Any]:
         return _whole_numbers(np.array(image), path)
     if mode == "F":
         return _whole_numbers(np.array(image), path)
-    if mode in ("LA", "PA", "RGB", "RGBA"):
+    if mode == "PA":
+        return np.array(image)[:, :, 0]
+    if mode in ("LA", "RGB", "RGBA"):
         array = np.array(image)
-        kept = 1 if mode in ("LA", "PA") else 3
+        kept = 1 if mode == "LA" else 3
         return _single(array[:, :, :kept], array[:, :, kept:], path)
     raise DataError(f"{path} is a mask of mode {mode}; expected palette, gray, 1-bit or RGB: save it as PNG")
 
@@ -211,7 +312,7 @@ def _channels_and_type(image: PillowImage.Image, start: bytes) -> tuple[int, str
     if _is_deep_color_png(start):
         return (1 if start[25] == 4 else 3), "uint16"
     mode = image.mode
-    if mode.startswith("I;16"):
+    if mode.startswith("I;16") or (mode == "I" and image.format == "PPM"):
         return 1, "uint16"
     if mode in ("I", "F"):
         return 1, "float32"
@@ -232,10 +333,77 @@ def _deep_color_png(path: Path) -> Image:
     return np.ascontiguousarray(array[:, :, 2::-1]).astype(np.uint16)
 
 
+def _lossy_kind(image: PillowImage.Image, path: Path, start: bytes) -> str | None:
+    """The name of a format that changes values; None for the others."""
+    if image.format in ("JPEG", "MPO"):
+        return "JPEG"
+    if image.format == "WEBP":
+        return "WebP" if _is_lossy_webp(path, start) else None
+    if image.format == "JPEG2000":
+        with path.open("rb") as file:
+            head = file.read(1 << 16)
+        style = head.find(b"\xff\x52", head.find(b"\xff\x4f\xff\x51"))  # the coding style, its wavelet at byte 13
+        return None if head[style + 13 : style + 14] == b"\1" else "JPEG 2000"
+    return None
+
+
+def _is_array(path: Path, start: bytes) -> bool:
+    """A file that holds a mask without being a picture."""
+    return start.startswith(_NUMPY_START) or (not start.startswith(_TIFF_STARTS) and is_matlab(path, start))
+
+
+def _numpy_mask(path: Path) -> NDArray[Any]:
+    mapped = np.load(path, mmap_mode="r", allow_pickle=False)
+    shape = " × ".join(str(n) for n in mapped.shape)
+    if mapped.ndim != 2 or mapped.size == 0:
+        raise DataError(f"{path} is an array {shape or 'of one number'}; expected a mask, height × width: save it so")
+    _check_pixels(path, mapped.size)
+    return _whole_numbers(np.array(mapped), path)
+
+
+def _unstretched(mask: NDArray[Any], path: Path) -> NDArray[Any]:
+    """The numbers of a PNM file whose header gives a maximum, to which Pillow has stretched them."""
+    with path.open("rb") as file:
+        match = _PNM_HEADER.match(file.read(1 << 12))
+    maximum = int(match[1]) if match else 255
+    if maximum in (255, 65_535) or mask.dtype == np.uint32:
+        return mask
+    full = 255 if maximum <= 255 else 65_535
+    numbers: NDArray[Any] = np.rint(mask * (maximum / full)).astype(np.uint8 if maximum <= 255 else np.uint16)
+    return numbers
+
+
+def _check_png(path: Path, start: bytes) -> None:
+    """Compare the checksums of a PNG's chunks, which Pillow does not for pixels."""
+    if not start.startswith(_PNG_START):
+        return
+    with path.open("rb") as file:
+        file.seek(len(_PNG_START))
+        while len(header := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind[0] & 32:  # not needed for the pixels
+                file.seek(length + 4, 1)
+                continue
+            checksum = zlib.crc32(kind)
+            while length > 0 and (part := file.read(min(length, 1 << 20))):
+                checksum = zlib.crc32(part, checksum)
+                length -= len(part)
+            stored = file.read(4)
+            if length > 0 or len(stored) < 4:
+                raise DataError(f"{path} is truncated or damaged (it ends early); copy or export it again")
+            if struct.unpack(">I", stored)[0] != checksum:
+                raise DataError(
+                    f"{path} is truncated or damaged (the checksum of its {kind.decode('latin-1')} is wrong); "
+                    "copy or export it again"
+                )
+            if kind == b"IEND":
+                return
+
+
 def _is_lossy_webp(path: Path, start: bytes) -> bool:
     """Whether a WebP's pixels are coded lossily: the chunk VP8, also inside the extended format."""
     if start[:4] != b"RIFF" or start[12:16] != b"VP8X":
-        return False
+        return start[:4] == b"RIFF" and start[12:16] == b"VP8 "
     with path.open("rb") as file:
         file.seek(12)
         while len(header := file.read(8)) == 8:
@@ -320,13 +488,13 @@ def _tiff_image(path: Path) -> Image:
         if page.photometric.name == "PALETTE" and page.colormap is not None:
             palette = mask_palette(path)
             if palette is not None and array.max(initial=0) < 256:
-                return _oriented(palette[array[:, :, 0]], orientation)
+                return upright(palette[array[:, :, 0]], orientation)
         if page.photometric.name == "MINISWHITE":
             array = _inverted(array, page.bitspersample)
         if page.bitspersample == 1:
             array = array.astype(np.uint8) * 255
         kept = [band for band in range(layout.bands) if band not in layout.alphas]
-        return _oriented(np.ascontiguousarray(_narrowed(array[:, :, kept])), orientation)
+        return upright(np.ascontiguousarray(_narrowed(array[:, :, kept])), orientation)
 
 
 def _tiff_by_libtiff(path: Path, page: Any) -> Image:
@@ -344,17 +512,17 @@ def _tiff_by_libtiff(path: Path, page: Any) -> Image:
         array = array[:, :, None]
     elif array.shape[2] >= 3:
         array = array[:, :, 2::-1]
-    return _oriented(np.ascontiguousarray(_narrowed(array)), _tiff_orientation(page))
+    return upright(np.ascontiguousarray(_narrowed(array)), _tiff_orientation(page))
 
 
-def _tiff_mask(path: Path) -> NDArray[Any]:
+def _tiff_mask(path: Path, lossy: bool) -> NDArray[Any]:
     with tifffile.TiffFile(path) as tiff:
         layout = _layout(tiff, path)
         page: Any = tiff.series[0].keyframe
-        if "JPEG" in page.compression.name and page.compression.name != "JPEG_LOSSLESS":
+        if _has_lossy_jpeg(page) and not lossy:
             raise DataError(
                 f"{path} is a TIFF with lossy JPEG inside, which changes the values of a mask at every edge; "
-                "export the masks as PNG from the program that made them"
+                f"{_LOSSY_REMEDY}"
             )
         try:
             array = _bands(tiff.series[0].asarray(), layout)
@@ -378,7 +546,11 @@ def _tiff_mask(path: Path) -> NDArray[Any]:
             raise DataError(f"{path} is a color mask of {values.dtype}; expected 8 bits a channel: save it so")
         if not colors:
             values = _whole_numbers(values, path)
-        return _oriented(_single(values, array[:, :, kept:], path), _tiff_orientation(page))
+        return upright(_single(values, array[:, :, kept:], path), _tiff_orientation(page))
+
+
+def _has_lossy_jpeg(page: Any) -> bool:
+    return "JPEG" in page.compression.name and page.compression.name != "JPEG_LOSSLESS"
 
 
 def _tiff_info(path: Path) -> ImageInfo:
@@ -494,14 +666,9 @@ def _whole_numbers(array: NDArray[Any], path: Path) -> NDArray[Any]:
 
 
 def _single(values: NDArray[Any], alpha: NDArray[Any], path: Path) -> NDArray[Any]:
-    """One number a pixel from (H, W, 1) or (H, W, 3); an alpha (H, W, A) must be the same everywhere."""
+    """One number a pixel from (H, W, 1) or (H, W, 3); where an alpha (H, W, A) varies, laid on black."""
     if alpha.size and alpha.min() != alpha.max():
-        row, column = (int(i) for i in np.argwhere(alpha != alpha[0, 0, 0])[0][:2])
-        raise DataError(
-            f"{path} is a mask whose transparency varies ({alpha[0, 0, 0]} at row 0, column 0 and "
-            f"{alpha[row, column, 0]} at row {row}, column {column}); expected the same everywhere: "
-            "flatten it to RGB or gray"
-        )
+        values = _on_black(values, alpha[:, :, :1], path)
     if values.shape[2] == 1:
         return values[:, :, 0]
     wide = values.astype(np.uint32)
@@ -509,7 +676,26 @@ def _single(values: NDArray[Any], alpha: NDArray[Any], path: Path) -> NDArray[An
     return packed
 
 
-def _oriented(array: NDArray[Any], orientation: int) -> NDArray[Any]:
+def _on_black(values: NDArray[Any], alpha: NDArray[Any], path: Path) -> NDArray[Any]:
+    """(H, W, C) laid on black by an alpha (H, W, 1).
+
+    Raises:
+        DataError: opaque black occurs, too, so that the two would become one class.
+    """
+    full = np.iinfo(alpha.dtype).max if alpha.dtype.kind in "ui" else 1
+    clear = np.argwhere(alpha[:, :, 0] == 0)
+    black = np.argwhere((alpha[:, :, 0] == full) & (values == 0).all(2))
+    if len(clear) and len(black):
+        raise DataError(
+            f"{path} is a mask with transparent pixels (row {clear[0][0]}, column {clear[0][1]}) and black ones "
+            f"(row {black[0][0]}, column {black[0][1]}); expected one of them, since what is transparent is read as "
+            "black: flatten it to RGB or gray, in a color of its own"
+        )
+    laid: NDArray[Any] = np.rint(values * (alpha / full)).astype(values.dtype)
+    return laid
+
+
+def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     """(H, W) or (H, W, C) turned upright from an EXIF orientation 1–8."""
     if orientation == 1:
         return array
@@ -554,6 +740,8 @@ def _naming(path: Path) -> Iterator[None]:
     except (IsADirectoryError, PermissionError) as error:
         raise DataError(f"{path} cannot be opened ({error.strerror}); expected a picture that you may read") from error
     except UnidentifiedImageError as error:
+        if _first_bytes(path).startswith(_STARTS):
+            raise DataError(f"{path} is truncated or damaged (in its header); copy or export it again") from error
         raise DataError(
             f"{path} is no picture of a known kind; expected JPEG, PNG, BMP, WebP, GIF or TIFF: "
             "remove it or save it as one"

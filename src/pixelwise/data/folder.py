@@ -8,8 +8,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import decode_image, decode_mask
-from pixelwise.data.sample import Image, Pair, Sample, adapt_channels
+from pixelwise.data.decode import read_image, read_mask
+from pixelwise.data.sample import Image, MaskSource, Pair, Sample, adapt_channels, path_of
 from pixelwise.errors import DataError, LabelError, ShapeError
 from pixelwise.labels import ClassMap, LabelSet
 
@@ -68,7 +68,8 @@ class PairDataset:
     def describe(self) -> str:
         """Where it looked and what it counted, in one line for each folder of pictures."""
         folders = Counter(
-            (pair.image.parent, pair.mask.parent if pair.mask is not None else None) for pair in self.pairs
+            (path_of(pair.image).parent, path_of(pair.mask).parent if pair.mask is not None else None)
+            for pair in self.pairs
         )
         lines = [f"{self.split} of {self.root}: {len(self.pairs)} pictures, {self._labels.num_classes} classes"]
         for (images, masks), count in folders.items():
@@ -76,22 +77,22 @@ class PairDataset:
         return "\n".join(lines)
 
     def _image(self, pair: Pair) -> Image:
-        image = decode_image(pair.image)
+        image = read_image(pair.image)
         if self.channels is None:
             return image
         return adapt_channels(image, self.channels, name=str(pair.image))
 
 
-def read_classes(path: Path, labels: LabelSet) -> ClassMap:
-    """The classes of a mask file: (H, W), 0…K−1 and void.
+def read_classes(mask: MaskSource, labels: LabelSet) -> ClassMap:
+    """The classes of a mask: (H, W), 0…K−1 and void.
 
     Raises:
         LabelError: a value outside the table, with file, row and column; or a gray mask in a set of colors.
         DataError: the file cannot be read.
     """
-    values = decode_mask(path)
-    check_kind(values, labels, path)
-    return labels.to_classes(values, name=str(path))
+    values = read_mask(mask, lossy=labels.snap)
+    check_kind(values, labels, path_of(mask))
+    return labels.to_classes(values, name=str(mask))
 
 
 def check_kind(values: NDArray[Any], labels: LabelSet, path: Path) -> None:

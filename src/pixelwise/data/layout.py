@@ -2,17 +2,51 @@
 
 import os
 import unicodedata
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from pixelwise.data.decode import IMAGE_EXTENSIONS
+from pixelwise.data.archive import is_archive, unpacked
+from pixelwise.data.decode import IMAGE_EXTENSIONS, MASK_EXTENSIONS
 from pixelwise.data.sample import Pair
 from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet
 
 _JUNK = frozenset(("__macosx", "@eadir", "lost+found"))
+
+ARRAY_EXTENSIONS = MASK_EXTENSIONS - IMAGE_EXTENSIONS
+"""The extensions of masks that are arrays, not pictures: .mat, .npy."""
+
+_FOREIGN = {  # extension: (kind, what to do)
+    **dict.fromkeys((".heic", ".heif", ".hif"), ("HEIC", "export them as JPEG")),
+    ".avif": ("AVIF", "export them as JPEG or PNG"),
+    **dict.fromkeys((".dng", ".cr2", ".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf"), ("camera RAW", "develop them")),
+    **dict.fromkeys((".dcm", ".dicom"), ("DICOM", "export the slices as 16-bit TIFF or PNG")),
+    **dict.fromkeys((".nii", ".mha", ".nrrd"), ("volume", "export the slices as 16-bit TIFF or PNG")),
+    **dict.fromkeys((".psd", ".xcf", ".kra"), ("layered picture", "export them as PNG")),
+    **dict.fromkeys((".svg", ".pdf", ".eps"), ("vector drawing", "export them as PNG")),
+    **dict.fromkeys((".czi", ".nd2", ".lif", ".svs", ".ndpi"), ("microscope file", "export them as TIFF")),
+    **dict.fromkeys((".mp4", ".avi", ".mov", ".mkv"), ("film", "extract the frames as PNG")),
+    **dict.fromkeys((".zip", ".tar", ".gz", ".7z", ".rar"), ("archive", "unpack them")),
+}
+
+
+FaultKind = Literal[
+    "orphan",  # a picture without mask, or a mask without picture
+    "twin",  # two files with one name
+    "missing",  # a list names a file that is not there
+    "unreadable",  # truncated, empty, foreign, of a kind that cannot be read
+    "size",  # picture and mask differ
+    "value",  # a mask holds what no class has
+    "blended",  # smoothed edges, snapped
+    "kind",  # channels or bits unlike the others'
+    "void",  # nothing counts, or a rim that does not
+    "classes",  # too few, too rare, or missing from a split
+    "duplicate",  # the same picture twice
+    "object",  # an outline that cannot be drawn as it stands
+]
 
 
 @dataclass(frozen=True)
@@ -21,13 +55,22 @@ class Fault:
 
     Attributes:
         severity: an "error" stops a fit; a "warning" does not.
+        kind: what sort of fault.
         path: the file or folder it is about, if one.
-        message: one line, naming the file.
+        reason: one line, naming the file.
+        remedy: what to do.
     """
 
     severity: Literal["error", "warning"]
+    kind: FaultKind
     path: Path | None
-    message: str
+    reason: str
+    remedy: str
+
+    @property
+    def message(self) -> str:
+        """Reason and remedy in one line."""
+        return f"{self.reason}; {self.remedy}"
 
     def __str__(self) -> str:
         return f"{self.severity}: {self.message}"
@@ -46,6 +89,8 @@ class Layout:
         notes: what else a person would want to know.
         labels: the label sets that this layout is known to come with, the likeliest first; the first that fits every
             value of the masks is taken. Empty where the folder is nobody's known data set.
+        channel_names: of the pictures' channels, where the layout tells them.
+        values: {value in the masks: "void" or "class"}, where the layout tells no classes but this much.
     """
 
     root: Path
@@ -55,19 +100,31 @@ class Layout:
     faults: tuple[Fault, ...] = ()
     notes: tuple[str, ...] = ()
     labels: tuple[LabelSet, ...] = ()
+    channel_names: tuple[str, ...] = ()
+    values: Mapping[int, Literal["void", "class"]] = field(default_factory=dict)
 
 
 def checked_folder(folder: str | Path) -> Path:
-    """The folder as a path, once it is known to be one.
+    """The folder as a path, once it is known to be one; what is packed is unpacked (`data.archive`).
 
     Raises:
-        DataError: it is missing or a file.
+        DataError: it is missing, a file that is no archive, or an archive that cannot be unpacked.
     """
     path = Path(folder)
     if not path.exists():
         raise DataError(f"there is no folder {path}; check the path")
+    if is_archive(path):
+        return unpacked(path)
     if not path.is_dir():
-        raise DataError(f"{path} is a file; expected a folder with pictures and masks: pass the folder that holds it")
+        raise DataError(
+            f"{path} is a file; expected a folder with pictures and masks, or a zip of one: pass the folder that "
+            "holds it"
+        )
+    visible = [entry for entry in path.iterdir() if not entry.name.startswith(".")]
+    if any(is_archive(entry) for entry in visible) and not any(
+        entry.is_dir() or entry.suffix.lower() in IMAGE_EXTENSIONS for entry in visible
+    ):
+        return unpacked(path)
     return path
 
 
@@ -76,6 +133,11 @@ def pictures_below(root: Path) -> dict[Path, tuple[Path, ...]]:
 
     Links are followed, each directory once.
     """
+    return files_below(root, IMAGE_EXTENSIONS)
+
+
+def files_below(root: Path, extensions: Collection[str]) -> dict[Path, tuple[Path, ...]]:
+    """As `pictures_below`, for files of any extensions (lower case)."""
     found: dict[Path, tuple[Path, ...]] = {}
     seen: set[str] = set()
     for directory, below, files in os.walk(root, followlinks=True):
@@ -84,27 +146,45 @@ def pictures_below(root: Path) -> dict[Path, tuple[Path, ...]]:
             below.clear()
             continue
         seen.add(real)
-        below[:] = sorted(name for name in below if not name.startswith(".") and name.lower() not in _JUNK)
-        pictures = sorted(
-            name for name in files if not name.startswith(".") and Path(name).suffix.lower() in IMAGE_EXTENSIONS
+        below[:] = sorted(name for name in below if not _is_junk(name))
+        kept = sorted(
+            name for name in files if not name.startswith(".") and "." + name.rpartition(".")[2].lower() in extensions
         )
-        if pictures:
-            found[Path(directory)] = tuple(Path(directory, name) for name in pictures)
+        if kept:
+            found[Path(directory)] = tuple(Path(directory, name) for name in kept)
     return found
+
+
+def foreign_files(root: Path) -> str:
+    """What to do with the files under `root` that are pictures of a kind that is not read, in words; or nothing."""
+    found = [file for files in files_below(root, _FOREIGN.keys() - IMAGE_EXTENSIONS).values() for file in files]
+    if not found:
+        return ""
+    told = {file: _FOREIGN[".nii" if file.name.lower().endswith(".nii.gz") else file.suffix.lower()] for file in found}
+    (kind, remedy), count = Counter(told.values()).most_common(1)[0]
+    first = next(file.name for file in found if told[file][0] == kind)
+    return f"{count} of kind {kind}, as {first}, cannot be read: {remedy}"
 
 
 def directories(root: Path, depth: int) -> list[Path]:
     """`root` and the directories below it down to `depth`, without hidden ones, nearest first."""
     level, found = [root], [root]
     for _ in range(depth):
-        level = [
-            child
-            for parent in level
-            for child in sorted(parent.iterdir())
-            if not child.name.startswith(".") and child.name.lower() not in _JUNK and child.is_dir()
-        ]
+        deeper = []
+        for parent in level:
+            try:
+                with os.scandir(parent) as entries:
+                    names = sorted(entry.name for entry in entries if entry.is_dir())
+            except PermissionError:
+                continue
+            deeper += [parent / name for name in names if not _is_junk(name)]
+        level = deeper
         found += level
     return found
+
+
+def _is_junk(name: str) -> bool:
+    return name.startswith(".") or name.lower() in _JUNK
 
 
 def normal(name: str) -> str:

@@ -1,59 +1,110 @@
 """The plain folder: images/ and masks/ in their usual names, with or without train, val, test; or side by side.
 
 A directory's part is read from its name: words for pictures (images, imgs, x, …), for masks (masks, labels, y, …) and
-for splits (train, val, test), alone or together (train_images, trainannot), above or below each other. Directories with
-other names are passed over, unless they are the only place where pictures for the masks can be. Without a directory of
-masks, files in one directory are told apart by such a word at the end or start of their names (a.jpg, a_mask.png), or
-by a.jpg standing beside a.png.
+for splits (train, val, test), alone or together (train_images, trainannot), above or below each other; numbers and
+words like set or data beside them do not matter (train2017, training set). Directories with other names are passed
+over, unless they are the only place where pictures for the masks can be, or nothing else is understood and one of
+their words is one for masks (my_labels). Without a directory of masks, files in one directory are told apart by such a
+word at the end or start of their names (a.jpg, a_mask.png), or by a.jpg standing beside a.png; files called depth, hha
+or the like are neither. `--as masks=NAME` and `images=NAME` name the directory, by a path below the folder or its last
+part, whatever it is called.
+
+Masks are pictures, or arrays in .mat and .npy files. Where both have the same names, the pictures count.
 
 Files are paired by stem within their split and sub-folder, in Unicode's composed form. If stems differ, the rule is
 learned: words for pictures and masks at the ends of the stems, or what all pictures and all masks have at their ends.
 The rule that pairs most files is taken, if it pairs at least half of the pictures or of the masks and no other rule
-pairs as many in another way.
+pairs as many in another way. Of several directories for masks or pictures the one that pairs most is taken; where two
+pair as many, it is asked.
+
+Folders below that each hold pictures and masks are one set where their names differ in numbers only (scene1, scene2),
+or where there are more than 40; else they are several sets, of which one must be passed.
 
 What is left over: a picture without a mask is a warning while the masks are all used, and so is a mask without a
-picture while the pictures are all used. Where both are left over, they may belong together, and that is an error. Two
-files with one stem are an error, and left out.
+picture while the pictures are all used; a split without any mask is one warning. Where both are left over, they may
+belong together, and that is an error. Two files with one stem are an error, and left out.
 """
 
+import os
 import re
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pixelwise.data.camvid import list_layout
+from pixelwise.data.ade20k import ade20k_named
+from pixelwise.data.ade20k_full import ade20k_full_layout
+from pixelwise.data.answers import NOTHING, Answers
+from pixelwise.data.camvid import camvid_layout
 from pixelwise.data.cityscapes import cityscapes_layout
 from pixelwise.data.classnames import find_class_names
+from pixelwise.data.coco import coco_layout
+from pixelwise.data.coco_stuff import coco_stuff_named
+from pixelwise.data.decode import MASK_EXTENSIONS
 from pixelwise.data.encoding import decide
 from pixelwise.data.folder import PairDataset, chosen_split
-from pixelwise.data.layout import Fault, Layout, checked_folder, directories, normal, pictures_below
-from pixelwise.data.sample import Pair
+from pixelwise.data.labelme import labelme_layout
+from pixelwise.data.layout import (
+    ARRAY_EXTENSIONS,
+    Fault,
+    Layout,
+    checked_folder,
+    directories,
+    files_below,
+    foreign_files,
+    normal,
+)
+from pixelwise.data.lists import split_by_ids
+from pixelwise.data.nnunet import nnunet_layout
+from pixelwise.data.nyud import nyud_layout, nyud_named
+from pixelwise.data.objects import objects_layout
+from pixelwise.data.pascal_context import pascal_context_layout
+from pixelwise.data.person_part import person_part_layout
+from pixelwise.data.sample import MaskSource, Pair, path_of
+from pixelwise.data.sbd import sbd_layout
 from pixelwise.data.scan import MaskStatistics, scan
 from pixelwise.data.voc import voc_layout
-from pixelwise.errors import DataError
+from pixelwise.data.words import IMAGE_WORDS, MASK_WORDS, place_of, says_mask, words_of
+from pixelwise.data.yolo import yolo_layout
+from pixelwise.errors import DataError, DataQuestion
 
-IMAGE_WORDS = frozenset("image images img imgs jpegimages input inputs raw x photo photos picture pictures".split())
-MASK_WORDS = frozenset(
-    (
-        "mask masks label labels annotation annotations annot annots ann anns gt gts groundtruth segmentation "
-        "segmentations segmentationclass seg segs target targets y"
-    ).split()
+_NUMBER = re.compile(r"(?<![0-9a-z])[0-9a-f]{6,}(?![0-9a-z])|\d+")  # decimal, or long and hexadecimal
+_Finder = Callable[[Path, Answers], Layout | None]
+
+_MOST_SETS = 40
+"""A folder with more folders than this is not looked through for sets of their own: they are parts of one."""
+
+_KNOWN: tuple[_Finder, ...] = (  # data sets with a structure of their own
+    cityscapes_layout,
+    sbd_layout,
+    pascal_context_layout,
+    person_part_layout,
+    nyud_layout,
+    voc_layout,
 )
-SPLIT_WORDS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+_ANNOTATIONS: tuple[_Finder, ...] = (  # formats recognized by their files
+    nnunet_layout,
+    coco_layout,
+    yolo_layout,
+    ade20k_full_layout,
+    labelme_layout,
+)
+_LISTS: tuple[_Finder, ...] = (camvid_layout,)
+_OBJECTS: tuple[_Finder, ...] = (objects_layout,)  # plain folders with one mask for each object
+_NAMED: tuple[Callable[[Layout], Layout], ...] = (
+    ade20k_named,
+    coco_stuff_named,
+    nyud_named,
+)  # data sets in plain folders
 
-_SEPARATORS = re.compile(r"[_\-. ]+")
 _IMAGE_AFFIXES = sorted(IMAGE_WORDS - {"x", "raw"} | {"sat", "rgb"}, key=len, reverse=True)
 _MASK_AFFIXES = sorted(MASK_WORDS - {"y"}, key=len, reverse=True)
+_OTHERS = re.compile(  # files beside pictures and masks that are neither
+    r"(^|[_\-. ])(depth|disparity|disp|hha|normals?|overlay|blend|vis|preview|instances?|instanceids"
+    r"|pred|predictions?|predicted)([_\-. ][^_]*)?$",
+    re.IGNORECASE,
+)
 
 
 class _Key(NamedTuple):
@@ -72,6 +123,8 @@ class _Directory:
     word: str  # the directory's name that said so, lower case
     split: str | None
     below: str
+    home: str  # what of `below` stands above all words for pictures, masks and splits
+    chosen: bool = False  # by an answer
 
 
 def folder(root: str | Path, split: str | None = None) -> PairDataset:
@@ -89,71 +142,245 @@ def folder(root: str | Path, split: str | None = None) -> PairDataset:
     layout = find_layout(checked_folder(root))
     pairs = [pair for pairs in layout.splits.values() for pair in pairs]
     found = scan(pairs, layout.root)
-    masks: dict[Path, MaskStatistics] = {}
+    masks: dict[MaskSource, MaskStatistics] = {}
     for path, mask in found.masks.items():
         if isinstance(mask, DataError):
             raise mask
         masks[path] = mask
-    names = find_class_names({path.parent for path in masks}, layout.root)
-    labels = decide(masks, names=names, known=layout.labels).labels
+    names = find_class_names({path_of(mask).parent for mask in masks}, layout.root)
+    labels = decide(masks, names=names, known=layout.labels, answers=replace(NOTHING, values=layout.values)).labels
     datasets = {name: PairDataset(pairs, labels, layout.root, name) for name, pairs in layout.splits.items()}
     return chosen_split(datasets, split, layout.root)
 
 
-def find_layout(root: Path) -> Layout:
-    """The layout of a folder, from names alone: Cityscapes, VOC, lists of pairs, or a plain folder.
+def find_layout(root: Path, answers: Answers = NOTHING) -> Layout:
+    """The layout of a folder, from names alone.
+
+    In this order: a known data set by its structure, annotation files, lists of pairs, a plain folder. A folder with
+    nothing but one folder in it is that folder; one that holds several sets is refused with their names.
 
     Raises:
         DataError: no layout is recognized, or two are equally likely; one line says what was found instead.
     """
-    for find in (cityscapes_layout, voc_layout, list_layout):
-        layout = find(root)
+    root = _unwrapped(root)
+    for find in (*_KNOWN, *_ANNOTATIONS, *_LISTS):
+        layout = find(root, answers)
+        if layout is not None:
+            _check_alone(root, layout.root)
+            return layout
+    inside = _known_inside(root)
+    if len(inside) > 1:
+        raise _several(root, inside)
+    if inside:
+        return find_layout(inside[0], answers)
+    for find in _OBJECTS:
+        layout = find(root, answers)
         if layout is not None:
             return layout
-    return plain_layout(root)
+    layout = split_by_ids(plain_layout(root, answers))
+    for named in _NAMED:
+        layout = named(layout)
+    return layout
 
 
-def plain_layout(root: Path) -> Layout:
+def _unwrapped(root: Path) -> Path:
+    """The folder itself, or the one folder in it where there is nothing else and its name says nothing."""
+    for _ in range(8):
+        with os.scandir(root) as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+        below = directories(root, 1)[1:]
+        if len(below) != 1 or any((root / name).is_file() for name in names) or words_of(below[0].name) != (None, None):
+            return root
+        if len(directories(below[0], 1)) == 1:
+            return root
+        root = below[0]
+    return root
+
+
+def _known_inside(root: Path) -> list[Path]:
+    """The folders right below that each are a set by themselves, where one at least is known and `root` is no set."""
+    below = directories(root, 1)[1:]
+    if len(below) > _MOST_SETS or any(words_of(child.name) != (None, None) for child in below):
+        return []
+    known = [child for child in below if _is_known(child)]
+    if not known:
+        return []
+    return [child for child in below if child in known or _is_plain(child)]
+
+
+def _check_alone(root: Path, home: Path) -> None:
+    """A known data set that was found below `root` must be the only set there.
+
+    Raises:
+        _SeveralSets: it is not.
+    """
+    if home != root and root in home.parents:
+        own = root / home.relative_to(root).parts[0]
+        beside = [d for d in directories(root, 1)[1:] if d != own and words_of(d.name) == (None, None)]
+        sets = [d for d in beside if _is_known(d) or _is_plain(d)]
+        if sets:
+            raise _several(root, [own, *sets])
+
+
+def _is_known(child: Path) -> bool:
+    try:
+        return any(find(child, NOTHING) is not None for find in (*_KNOWN, *_ANNOTATIONS, *_LISTS))
+    except DataError as error:
+        return isinstance(error, DataQuestion)
+
+
+def _is_plain(child: Path) -> bool:
+    try:
+        if any(find(child, NOTHING) is not None for find in _KNOWN):
+            return False
+        return bool(plain_layout(child).splits)
+    except DataQuestion:
+        return True
+    except DataError as error:
+        return isinstance(error, _SeveralSets)
+
+
+class _SeveralSets(DataError):
+    """A folder holds several complete sets."""
+
+
+def _several(root: Path, sets: Iterable[Path], also: str = "") -> _SeveralSets:
+    names = sorted(path.relative_to(root).as_posix() for path in sets)
+    shown = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
+    return _SeveralSets(f"{root} holds {len(names)} sets, {shown}; which one is meant? Pass its folder{also}")
+
+
+def plain_layout(root: Path, answers: Answers = NOTHING) -> Layout:
     """The layout of a plain folder; see this module's first lines for the rules.
 
     Raises:
+        DataQuestion: two directories of masks, or of pictures, fit as well.
         DataError: as `find_layout`.
     """
-    found = pictures_below(root)
-    if not found:
-        raise DataError(
-            f"no pictures in {root} (JPEG, PNG, BMP, WebP, GIF, TIFF); expected images/ and masks/: pass their folder"
-        )
-    told = {directory: _directory(root, directory) for directory in found}
+    found = files_below(root, MASK_EXTENSIONS)
+    told = {directory: _directory(root, directory, answers) for directory in found}
+    _check_answers(root, found, told, answers)
+    pictures = {d: tuple(f for f in files if f.suffix.lower() not in ARRAY_EXTENSIONS) for d, files in found.items()}
+    pictures = {d: files for d, files in pictures.items() if files}
     masks = {d: files for d, files in found.items() if told[d].role == "mask"}
-    images = {d: files for d, files in found.items() if told[d].role == "image"}
+    if not pictures:
+        foreign = foreign_files(root)
+        raise DataError(
+            f"no pictures in {root}; {foreign}"
+            if foreign
+            else f"no pictures in {root} (JPEG, PNG, BMP, WebP, GIF, TIFF); expected images/ and masks/: "
+            "pass their folder"
+        )
     if not masks:
-        return _side_by_side(root, found, told)
-    others = {d: files for d, files in found.items() if told[d].role is None}
+        try:
+            return _side_by_side(root, pictures, told)
+        except DataError:
+            loose = {
+                d: replace(told[d], role="mask", word=normal(d.name).lower(), below="")
+                for d in found
+                if d != root and told[d].role is None and says_mask(d.name)
+            }
+            if not loose:
+                raise
+            told |= loose
+            masks = {d: found[d] for d in loose}
+    masks, notes = _without_doubles(masks)
+    images = {d: files for d, files in pictures.items() if told[d].role == "image"}
+    others = {d: files for d, files in pictures.items() if told[d].role is None}
     readings = _readings(root, images, masks, others, told)
     if not readings:
         count = sum(len(files) for files in masks.values())
+        foreign = foreign_files(root)
         raise DataError(
-            f"{count} masks in {_some(masks)}, but no pictures for them under {root}; expected a folder images/ "
-            "beside masks/: add it"
+            f"{count} masks in {_some(masks)}, but no pictures for them under {root}; "
+            + (foreign or "expected a folder images/ beside masks/: add it")
         )
     best = max(readings, key=lambda reading: reading.matched)
     _check_enough(best, root)
-    rivals = [r for r in readings if r is not best and r.matched == best.matched]
+    rivals = [r for r in readings if r.matched == best.matched and set(r.pairs.values()) != set(best.pairs.values())]
     if rivals:
-        one, other = (
-            (best.mask_place, rivals[0].mask_place)
-            if best.mask_place != rivals[0].mask_place
-            else (best.image_place, rivals[0].image_place)
-        )
-        what = "masks" if best.mask_place != rivals[0].mask_place else "pictures"
-        raise DataError(
-            f"{root} has {what} in {one} and in {other}, and both fit all the same; which are meant? "
-            "Move the others elsewhere"
-        )
-    return _layout(
+        best, told_so = _decided(root, [best, *rivals])
+        notes += told_so
+    for place in dict.fromkeys(r.mask_place for r in readings if 2 * r.matched >= best.matched):
+        if place != best.mask_place and not any(f"masks={place} " in note for note in notes):
+            if not place.endswith("/" + best.mask_place):
+                notes.append(f"masks in {place}/ fit, too, but fewer; --as masks={place} takes them")
+    _check_one_set(root, best, told)
+    layout = _layout(
         root, best, f"pictures in {best.image_place}/, masks in {best.mask_place}/".replace("./,", "the folder itself,")
     )
+    return replace(layout, notes=(*layout.notes, *notes))
+
+
+def _check_answers(root: Path, found: Mapping[Path, object], told: Mapping[Path, _Directory], answers: Answers) -> None:
+    """Each directory that was named must be there.
+
+    Raises:
+        DataError: it is not; the message lists those that are.
+    """
+    for role, key, name in (("mask", "masks", answers.masks), ("image", "images", answers.images)):
+        if name is not None and not any(about.chosen and about.role == role for about in told.values()):
+            names = dict.fromkeys(told[d].word or d.relative_to(root).as_posix() for d in found)
+            shown = ", ".join(list(names)[:12]) + (" …" if len(names) > 12 else "")
+            raise DataError(f"{key}={name} names no directory with files under {root}; there are {shown}: name one")
+
+
+def _without_doubles(masks: Mapping[Path, tuple[Path, ...]]) -> tuple[dict[Path, tuple[Path, ...]], list[str]]:
+    """The masks without the arrays that stand beside a picture of the same name; and a note of them."""
+    kept, dropped = {}, 0
+    for directory, files in masks.items():
+        stems = {normal(file.stem) for file in files if file.suffix.lower() not in ARRAY_EXTENSIONS}
+        kept[directory] = tuple(
+            file for file in files if file.suffix.lower() not in ARRAY_EXTENSIONS or normal(file.stem) not in stems
+        )
+        dropped += len(files) - len(kept[directory])
+    return kept, [f"{dropped} .mat or .npy files beside masks of the same names are passed over"] if dropped else []
+
+
+def _decided(root: Path, rivals: list["_Reading"]) -> tuple["_Reading", list[str]]:
+    """Of several readings that pair as many, the one that keeps closest together, or whose masks are no arrays.
+
+    Returns:
+        the reading, and notes of those that were passed over.
+
+    Raises:
+        DataQuestion: several are as good.
+    """
+    together = {id(r): min(len(Path(os.path.commonpath(pair)).parts) for pair in r.pairs.values()) for r in rivals}
+    rivals = [r for r in rivals if together[id(r)] == max(together.values())]
+    if len(rivals) == 1:
+        return rivals[0], []
+    drawn = [r for r in rivals if all(mask.suffix.lower() not in ARRAY_EXTENSIONS for _, mask in r.pairs.values())]
+    if drawn and len(drawn) < len(rivals):
+        arrays = dict.fromkeys(r.mask_place for r in rivals if r not in drawn)
+        notes = [
+            f"{place}/ holds .mat or .npy masks of the same names; --as masks={place} takes them" for place in arrays
+        ]
+        return (drawn[0], notes) if len(drawn) == 1 else (_decided(root, drawn)[0], notes)
+    mask_places = list(dict.fromkeys(r.mask_place for r in rivals))
+    image_places = list(dict.fromkeys(r.image_place for r in rivals))
+    what, key, places = (
+        ("masks", "masks", mask_places) if len(mask_places) > 1 else ("pictures", "images", image_places)
+    )
+    raise DataQuestion(
+        f"{root} has {what} in {' and in '.join(places)}, and {'both' if len(places) == 2 else 'all'} fit all the same;"
+        " which are meant?",
+        [f"{key}={place}" for place in places],
+    )
+
+
+def _check_one_set(root: Path, reading: "_Reading", told: Mapping[Path, _Directory]) -> None:
+    """Pictures and masks in several folders below must be parts of one set, by the names of these folders.
+
+    Raises:
+        _SeveralSets: they are sets of their own.
+    """
+    homes = dict.fromkeys(told[image.parent].home for image, _ in reading.pairs.values())
+    masks = {told[mask.parent].home for _, mask in reading.pairs.values()}
+    if 1 < len(homes) <= _MOST_SETS and "" not in homes and masks == set(homes):
+        if len({_NUMBER.sub("#", home.lower()) for home in homes}) > 1:
+            also = ", or put the pictures of all into one images/ and their masks into one masks/"
+            raise _several(root, [root / home for home in homes], also)
 
 
 @dataclass(frozen=True)
@@ -190,12 +417,21 @@ def _readings(
     told: Mapping[Path, _Directory],
 ) -> list[_Reading]:
     """Every combination of a name for pictures and a name for masks that pairs anything; `others` as a last resort."""
+    # in scene1/images, scene1/masks, scene2/… what belongs together has the same folder above on both sides
+    apart = {told[directory].home for directory in images} != {told[directory].home for directory in masks}
 
     def grouped(part: Mapping[Path, tuple[Path, ...]]) -> dict[str, list[tuple[_Key, Path]]]:
         groups: dict[str, list[tuple[_Key, Path]]] = {}
+        homes: dict[str, set[str]] = {}
         for directory, files in part.items():
-            group = groups.setdefault(told[directory].word, [])
-            group += [(_key(told[directory], file), file) for file in files]
+            groups.setdefault(told[directory].word, []).extend((_key(told[directory], file), file) for file in files)
+            homes.setdefault(told[directory].word, set()).add(told[directory].home)
+        for directory, files in part.items():  # auto/labels and manual/labels, each by itself
+            about = told[directory]
+            if apart and 1 < len(homes[about.word]) <= _MOST_SETS and about.home:
+                alone = replace(about, below=about.below.removeprefix(about.home).lstrip("/"))
+                place = f"{about.home}/{about.word}"
+                groups.setdefault(place, []).extend((_key(alone, file), file) for file in files)
         return groups
 
     mask_groups = grouped(masks)
@@ -296,7 +532,7 @@ def _rules(images: list[str], masks: list[str]) -> list[_Rule]:
 
 def _without_word(words: list[str]) -> Callable[[str], str]:
     joined = "|".join(words)
-    pattern = re.compile(rf"^(?:{joined})[_\-. ]+(?=.)|(?<=.)[_\-. ]+(?:{joined})$", re.IGNORECASE)
+    pattern = re.compile(rf"^(?:{joined})[_\-. ]+(?=.)|(?<=.)[_\-. ]+(?:{joined})(?:\d\d)?$", re.IGNORECASE)
     return lambda stem: pattern.sub("", stem, count=1)
 
 
@@ -330,23 +566,35 @@ def _layout(root: Path, reading: _Reading, name: str) -> Layout:
     faults = [
         Fault(
             "error",
+            "twin",
             second,
-            f"{first} and {second} have the same name, so that their pair is in doubt; rename or remove one",
+            f"{first} and {second} have the same name, so that their pair is in doubt",
+            "rename or remove one",
         )
         for first, second in reading.twins
     ]
     notes = []
+    bare = {key.split for key, _ in reading.lone_images} - {key.split for key in reading.pairs}
+    bare -= {key.split for key, _ in reading.lone_masks}
+    for split in sorted(split or "" for split in bare):
+        alone = [path for key, path in reading.lone_images if key.split == (split or None)]
+        where = alone[0].parent
+        reason = f"the {len(alone)} pictures of {split or 'no split'}, as {alone[0]}, have no masks and are left out"
+        faults.append(Fault("warning", "orphan", where, reason, "add the masks, or leave them for prediction"))
     doubted = {key.split for key, _ in reading.lone_images} & {key.split for key, _ in reading.lone_masks}
     for kind, partner, lone in (
         ("picture", "mask", reading.lone_images),
         ("mask", "picture", reading.lone_masks),
     ):
         for key, path in lone:
+            if key.split in bare:
+                continue
             if key.split in doubted:
-                ending = "there are also files left over on the other side: give both the same name, or remove them"
-                faults.append(Fault("error", path, f"{path} has no {partner}, and {ending}"))
+                reason = f"{path} has no {partner}, and there are also files left over on the other side"
+                faults.append(Fault("error", "orphan", path, reason, "give both the same name, or remove them"))
             else:
-                faults.append(Fault("warning", path, f"{path} has no {partner} and is left out; add the {partner}"))
+                reason = f"{path} has no {partner} and is left out"
+                faults.append(Fault("warning", "orphan", path, reason, f"add the {partner}"))
         if lone:
             plural = f"{len(lone)} {kind}{'s have' if len(lone) > 1 else ' has'} no {partner} and"
             notes.append(f"{plural} {'are' if len(lone) > 1 else 'is'} left out")
@@ -392,10 +640,16 @@ def _side_by_side(root: Path, found: Mapping[Path, tuple[Path, ...]], told: Mapp
     without = _without_word(_MASK_AFFIXES)
     images: list[tuple[_Key, Path]] = []
     masks: list[tuple[_Key, Path]] = []
+    others: list[tuple[_Key, Path]] = []
     for directory, files in found.items():
         for file in files:
             key = _key(told[directory], file)
+            if _OTHERS.search(key.stem):
+                others.append((key, file))
+                continue
             (masks if without(key.stem) != key.stem else images).append((key, file))
+    if others and not (masks and images):  # their names are those of pictures, then
+        images, others = sorted(images + others, key=lambda item: item[1]), []
     if masks and not images:
         raise DataError(
             f"all {len(masks)} files under {root} are masks by their names, as {masks[0][1].name}; "
@@ -404,73 +658,83 @@ def _side_by_side(root: Path, found: Mapping[Path, tuple[Path, ...]], told: Mapp
     if masks:
         reading = _paired(root, "pictures", "masks", images, masks)
         _check_enough(reading, root)
-        return _layout(root, reading, "pictures and masks side by side")
+        layout = _layout(root, reading, "pictures and masks side by side")
+        note = (
+            f"{len(others)} files that are neither by their names, as {others[0][1].name}, are passed over"
+            if others
+            else ""
+        )
+        return replace(layout, notes=(*layout.notes, note)) if note else layout
     for directory in directories(root, 3):
-        if directory != root and _directory(root, directory).role == "mask":
+        if directory != root and _directory(root, directory, NOTHING).role == "mask":
             raise DataError(
                 f"{directory} holds no masks that can be read; expected PNG, TIFF or other pictures: export them there"
             )
-    lossy = [(key, file) for key, file in images if file.suffix.lower() in (".jpg", ".jpeg", ".jpe")]
+    lossy = [(key, file) for key, file in images if file.suffix.lower() in (".jpg", ".jpeg", ".jpe", ".jfif")]
     lossless = [(key, file) for key, file in images if file.suffix.lower() == ".png"]
     if len(lossy) == len(lossless) and {key for key, _ in lossy} == {key for key, _ in lossless} and lossy:
         reading = _paired(root, "pictures", "masks", lossy, lossless)
         return _layout(root, reading, "pictures (JPEG) and masks (PNG) side by side")
+    foreign = foreign_files(root)
+    if foreign:
+        raise DataError(f"{len(images)} pictures but no masks under {root}; {foreign}")
     raise DataError(
         f"{len(images)} pictures but no masks under {root}; expected a folder masks/ (or labels/, annotations/) "
         "beside images/, or files like a_mask.png: add the masks"
     )
 
 
-def _directory(root: Path, directory: Path) -> _Directory:
-    """What the names between `root` and a directory say; the deepest word for pictures or masks decides."""
-    role, word, split, below = None, "", None, []
-    for part in directory.relative_to(root).parts:
-        part_role, part_split = _words(part)
-        if part_role is None and part_split is None:
+def _directory(root: Path, directory: Path, answers: Answers) -> _Directory:
+    """What the names between `root` and a directory say; an answer decides, else the deepest word."""
+    parts = directory.relative_to(root).parts
+    named = _named_part(parts, "mask", answers.masks) or _named_part(parts, "image", answers.images)
+    role, word, split, below, home = None, "", None, list[str](), None
+    for i, part in enumerate(parts):
+        part_role, part_split = words_of(part)
+        if named is not None and i in named[1]:
+            split = part_split or split
+            role, word = named[0], _path_word(parts, named[1])
+        elif part_role is None and part_split is None:
             below.append(normal(part))
             continue
-        if part_role is not None:
-            role, word = part_role, _place(part)
-        split = part_split or split
-    return _Directory(role, word, split, "/".join(below))
+        else:
+            if part_role is not None and (named is None or i < min(named[1])):
+                role, word = part_role, place_of(part)
+            split = part_split or split
+        if home is None:
+            home = "/".join(below)
+    if named is not None:
+        role, word = named[0], _path_word(parts, named[1])
+    elif (role == "mask" and answers.masks is not None) or (role == "image" and answers.images is not None):
+        role, word = "left out", word
+    return _Directory(role, word, split, "/".join(below), home or "", named is not None)
 
 
-def _words(name: str) -> tuple[str | None, str | None]:
-    """(role, split) that a directory's name tells; nothing if it holds any other word.
+def _named_part(parts: tuple[str, ...], role: str, name: str | None) -> tuple[str, range] | None:
+    """(role, which of a path's parts an answer names): its words in a row, the last perhaps without its split."""
+    if name is None:
+        return None
+    wanted = tuple(part for part in normal(name).lower().replace("\\", "/").split("/") if part not in ("", "."))
+    if not wanted:
+        return (role, range(0)) if not parts else None
+    lowered = tuple(normal(part).lower() for part in parts)
+    for start in range(len(parts) - len(wanted) + 1):
+        if lowered[start : start + len(wanted)] == wanted:
+            return role, range(start, start + len(wanted))
+    plain = tuple(place_of(part) for part in parts)
+    if len(wanted) > 1:  # home/word, with a split between them
+        ends = [i for i, part in enumerate(plain) if part == wanted[-1] and words_of(parts[i])[0]]
+        if ends and "/".join(p for p in lowered[: ends[-1]] if words_of(p) == (None, None)) == "/".join(wanted[:-1]):
+            return role, range(ends[-1], ends[-1] + 1)
+        return None
+    for start, part in enumerate(plain):
+        if part == wanted[0] and words_of(parts[start])[0] is not None:
+            return role, range(start, start + 1)
+    return None
 
-    >>> _words("trainannot"), _words("val_images"), _words("Ground_Truth"), _words("unet_reference")
-    (('mask', 'train'), ('image', 'val'), ('mask', None), (None, None))
-    """
-    lowered = normal(name).lower().replace("ground_truth", "groundtruth").replace("ground-truth", "groundtruth")
-    role: str | None = None
-    split: str | None = None
-    for word in _SEPARATORS.split(lowered.replace("ground truth", "groundtruth")):
-        for start in sorted(SPLIT_WORDS, key=len, reverse=True):
-            rest = word.removeprefix(start)
-            if rest != word and (rest == "" or rest in (IMAGE_WORDS | MASK_WORDS) - {"x", "y"}):
-                split, word = SPLIT_WORDS[start], rest
-                break
-        if word in IMAGE_WORDS and role is None:
-            role = "image"
-        elif word in MASK_WORDS and role != "mask":
-            role = "mask"  # image_masks are masks
-        elif word:
-            return None, None
-    return role, split
 
-
-def _place(name: str) -> str:
-    """A directory's name without the words for splits, for telling and for grouping.
-
-    >>> _place("train_images"), _place("Masks"), _place("valannot")
-    ('images', 'masks', 'annot')
-    """
-    lowered = normal(name).lower()
-    for word in sorted(SPLIT_WORDS, key=len, reverse=True):
-        for end in ("_", "-", ".", " ", ""):
-            lowered = lowered.removeprefix(word + end) if lowered != word else lowered
-            lowered = lowered.removesuffix(end + word) if end and lowered != word else lowered
-    return lowered
+def _path_word(parts: tuple[str, ...], span: range) -> str:
+    return "/".join([*(normal(parts[i]).lower() for i in span[:-1]), place_of(parts[span[-1]])]) if span else "."
 
 
 def _key(about: _Directory, file: Path) -> _Key:

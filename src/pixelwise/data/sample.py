@@ -1,5 +1,6 @@
 """Sample and Dataset: what every data set gives, and what everything that reads data asks for."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,11 +37,62 @@ class Sample:
 
 
 @dataclass(frozen=True)
+class Channels:
+    """A picture whose channels lie in several files of one size, in this order.
+
+    Attributes:
+        files: at least two.
+    """
+
+    files: tuple[Path, ...]
+
+    @property
+    def path(self) -> Path:
+        """The file that an error names."""
+        return self.files[0]
+
+    def __str__(self) -> str:
+        return str(self.files[0])
+
+
+class DrawnMask(ABC):
+    """A mask that stands in no file of its own: drawn from outlines, or put together from several files.
+
+    Attributes:
+        path: the file that an error names.
+        files: all files that it depends on.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+
+    @abstractmethod
+    def draw(self) -> tuple[NDArray[Any], int]:
+        """(values, pixels that objects of different classes share): the values (H, W) are uint8, uint16 or int32.
+
+        Raises:
+            DataError: a file cannot be read, or says what no mask can be.
+        """
+
+    @property
+    def key(self) -> str:
+        """What tells it from every other mask, in the memory of what was scanned."""
+        return str(self.path)
+
+    def __str__(self) -> str:
+        return str(self.path)
+
+
+ImageSource = Path | Channels
+MaskSource = Path | DrawnMask
+
+
+@dataclass(frozen=True)
 class Pair:
     """The files of one sample, before anything is decoded."""
 
-    image: Path
-    mask: Path | None
+    image: ImageSource
+    mask: MaskSource | None
     name: str
 
 
@@ -57,6 +109,16 @@ class Dataset(Protocol):
 
     def describe(self) -> str:
         """Where it looked and what it counted."""
+
+
+def path_of(source: ImageSource | MaskSource) -> Path:
+    """The file that an error names."""
+    return source if isinstance(source, Path) else source.path
+
+
+def files_of(source: ImageSource | MaskSource) -> tuple[Path, ...]:
+    """All files that a source is read from."""
+    return (source,) if isinstance(source, Path) else source.files
 
 
 def adapt_channels(image: NDArray[Any], channels: int, *, name: str = "image") -> NDArray[Any]:

@@ -1,4 +1,4 @@
-"""Read every mask once and every picture's header, on a few threads, and remember what was found.
+"""Read every picture and every mask once, on a few threads, and remember what was found.
 
 The memory is one file a folder in the cache: the folder named by PIXELWISE_CACHE, or ~/.cache/pixelwise. A file is read
 again when its size or time of change differs. Without a writable cache everything works, and is read anew each time.
@@ -11,20 +11,62 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, TypeVar
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import ImageInfo, decode_image, decode_mask, image_info, mask_palette
-from pixelwise.data.sample import Pair
+from pixelwise.data.decode import ImageInfo, decode_mask, mask_orientation, mask_palette, read_image, read_info
+from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, files_of, path_of
 from pixelwise.errors import DataError
 from pixelwise.files import write_text
 from pixelwise.labels import pack_color
 
-_FORMAT = 1  # of the cache's files; another number is not read
+_FORMAT = 2  # of the cache's files; another number is not read
 MAX_VALUES = 2048
 """So many different values of one mask are kept; no mask of classes has more."""
+
+THUMBNAIL = 16
+"""Rows and columns of the small gray picture that near-duplicates are told by."""
+
+
+@dataclass(frozen=True)
+class ImageStatistics:
+    """What one picture holds.
+
+    Attributes:
+        info: what its header says.
+        digest: the same for two files with the same bytes.
+        thumbnail: the picture in gray, (16, 16) uint8, stretched to its own darkest and brightest; zeros where it has
+            one color.
+        not_finite: (row, column) of the first value that is not a number or infinite.
+    """
+
+    info: ImageInfo
+    digest: str
+    thumbnail: NDArray[np.uint8]
+    not_finite: tuple[int, int] | None = None
+
+    def to_record(self) -> dict[str, Any]:
+        """As JSON can hold it."""
+        return {
+            "info": asdict(self.info) | {"size": list(self.info.size)},
+            "digest": self.digest,
+            "thumbnail": self.thumbnail.tobytes().hex(),
+            "not_finite": None if self.not_finite is None else list(self.not_finite),
+        }
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Self:
+        """What `to_record` described."""
+        place = record["not_finite"]
+        return cls(
+            info=ImageInfo(**record["info"] | {"size": tuple(record["info"]["size"])}),
+            digest=str(record["digest"]),
+            thumbnail=np.frombuffer(bytes.fromhex(record["thumbnail"]), np.uint8).reshape(THUMBNAIL, THUMBNAIL),
+            not_finite=None if place is None else (int(place[0]), int(place[1])),
+        )
 
 
 @dataclass(frozen=True)
@@ -40,6 +82,8 @@ class MaskStatistics:
         solid: of these pixels, those whose 3 × 3 neighborhood all has the same value. (V,) int64.
         palette: {value: packed color} of a palette mask's values; None for others.
         orientation: the EXIF number that was applied; 1 is upright.
+        rim: the value of all pixels at the four edges, where the pixels next to them are not all of that value.
+        shared: pixels that objects of different classes claim.
     """
 
     size: tuple[int, int]
@@ -50,6 +94,8 @@ class MaskStatistics:
     solid: NDArray[np.int64]
     palette: dict[int, int] | None
     orientation: int
+    rim: int | None = None
+    shared: int = 0
 
     def to_record(self) -> dict[str, Any]:
         """As JSON can hold it."""
@@ -62,6 +108,8 @@ class MaskStatistics:
             "solid": self.solid.tolist(),
             "palette": None if self.palette is None else [[k, v] for k, v in self.palette.items()],
             "orientation": self.orientation,
+            "rim": self.rim,
+            "shared": self.shared,
         }
 
     @classmethod
@@ -77,6 +125,8 @@ class MaskStatistics:
             solid=np.array(record["solid"], np.int64),
             palette=None if record["palette"] is None else {int(k): int(v) for k, v in record["palette"]},
             orientation=int(record["orientation"]),
+            rim=None if record["rim"] is None else int(record["rim"]),
+            shared=int(record["shared"]),
         )
 
 
@@ -84,18 +134,24 @@ class MaskStatistics:
 class Scan:
     """What the files of some pairs hold; an error in place of what cannot be read."""
 
-    images: dict[Path, ImageInfo | DataError]
-    masks: dict[Path, MaskStatistics | DataError]
+    images: dict[ImageSource, ImageStatistics | DataError]
+    masks: dict[MaskSource, MaskStatistics | DataError]
 
 
 def scan(
-    pairs: Iterable[Pair], root: Path, *, workers: int = 2, progress: Callable[[int, int], None] | None = None
+    pairs: Iterable[Pair],
+    root: Path,
+    *,
+    workers: int = 2,
+    lossy: bool = False,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Scan:
-    """Read the masks and the pictures' headers of pairs.
+    """Read the pictures and masks of pairs.
 
     Args:
         root: the folder, under which the cache remembers.
         workers: threads.
+        lossy: read lossy masks, too.
         progress: called from this thread with (files done, files).
     """
     pairs = list(pairs)
@@ -106,38 +162,87 @@ def scan(
     result = Scan({}, {})
     new: dict[str, Any] = {}
     total = len(images) + len(masks)
-    jobs = [("image", path) for path in images] + [("mask", path) for path in masks]
+    kind = "lossy mask" if lossy else "mask"
     with ThreadPoolExecutor(max_workers=max(1, workers)) as pool:
+
+        def image_job(source: ImageSource) -> tuple[Any, ImageStatistics | DataError]:
+            return _look(source, known.get(f"image {source}"), ImageStatistics, image_statistics)
+
+        def mask_job(source: MaskSource) -> tuple[Any, MaskStatistics | DataError]:
+            before = known.get(f"{kind} {_key(source)}")
+            return _look(source, before, MaskStatistics, lambda mask: mask_statistics(mask, lossy=lossy))
+
+        # files that are remembered cost less than a thread's turn
+        run = map if len(known) >= total else pool.map
         try:
-            answers = pool.map(lambda job: _look(job[0], job[1], known), jobs)
-            for done, ((kind, path), (stamp, found)) in enumerate(zip(jobs, answers, strict=True), 1):
-                if isinstance(found, MaskStatistics):
-                    result.masks[path] = found
-                    new[f"mask {path}"] = [stamp, found.to_record()]
-                elif isinstance(found, ImageInfo):
-                    result.images[path] = found
-                    new[f"image {path}"] = [stamp, asdict(found) | {"size": list(found.size)}]
-                elif kind == "mask":
-                    result.masks[path] = found
-                else:
-                    result.images[path] = found
+            done = 0
+            for source, (entry, seen) in zip(images, run(image_job, images), strict=True):
+                result.images[source] = seen
+                if entry is not None:
+                    new[f"image {source}"] = entry
+                done += 1
+                if progress is not None:
+                    progress(done, total)
+            for target, (entry, found) in zip(masks, run(mask_job, masks), strict=True):
+                result.masks[target] = found
+                if entry is not None:
+                    new[f"{kind} {_key(target)}"] = entry
+                done += 1
                 if progress is not None:
                     progress(done, total)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    if new != known:
+    if any(known.get(key) is not entry for key, entry in new.items()):
         _write_cache(cache_file, new)
     return result
 
 
-def mask_statistics(path: Path) -> MaskStatistics:
-    """Decode a mask and count its values.
+def image_statistics(source: ImageSource) -> ImageStatistics:
+    """Decode a picture.
+
+    Raises:
+        DataError: it cannot be read.
+    """
+    image: NDArray[Any] = read_image(source)
+    info = read_info(source)
+    not_finite = None
+    if image.dtype.kind == "f" and not np.isfinite(image).all():
+        row, column = np.argwhere(~np.isfinite(image))[0][:2]
+        not_finite = int(row), int(column)
+        image = np.nan_to_num(image, posinf=0, neginf=0)
+    digest = hashlib.blake2b(digest_size=16)
+    for file in files_of(source):
+        digest.update(file.read_bytes())
+    return ImageStatistics(info, digest.hexdigest(), thumbnail(image), not_finite)
+
+
+def thumbnail(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """(16, 16) uint8: the mean of each sixteenth of a picture (H, W, C) in gray, stretched to 0–255."""
+    step = max(min(image.shape[:2]) // 256, 1)
+    small = image[::step, ::step].astype(np.float32)
+    if small.shape[2] > 1:
+        small = small.mean(axis=2, keepdims=True)
+    gray: NDArray[Any] = cv2.resize(small[:, :, 0], (THUMBNAIL, THUMBNAIL), interpolation=cv2.INTER_AREA)
+    low, high = float(gray.min()), float(gray.max())
+    if high - low <= 1e-6 * max(abs(high), 1):
+        return np.zeros((THUMBNAIL, THUMBNAIL), np.uint8)
+    stretched: NDArray[np.uint8] = np.rint((gray - low) * (255 / (high - low))).astype(np.uint8)
+    return stretched
+
+
+def mask_statistics(source: MaskSource, *, lossy: bool = False) -> MaskStatistics:
+    """Decode or draw a mask and count its values.
 
     Raises:
         DataError: it cannot be read as a mask.
     """
-    mask = decode_mask(path)
+    colors, orientation, shared = None, 1, 0
+    if isinstance(source, DrawnMask):
+        mask, shared = source.draw()
+    else:
+        mask = decode_mask(source, lossy=lossy)
+        colors, orientation = mask_palette(source), mask_orientation(source)
     values, counts = _counted(mask)
     solid = np.zeros_like(counts)
     if min(mask.shape) >= 3:
@@ -148,7 +253,6 @@ def mask_statistics(path: Path) -> MaskStatistics:
     if distinct > MAX_VALUES:
         kept = np.sort(np.argsort(-counts, kind="stable")[:MAX_VALUES])
         values, counts, solid = values[kept], counts[kept], solid[kept]
-    colors = mask_palette(path)
     palette = None
     if colors is not None:
         palette = {
@@ -162,8 +266,30 @@ def mask_statistics(path: Path) -> MaskStatistics:
         counts=counts,
         solid=solid,
         palette=palette,
-        orientation=image_info(path).orientation,
+        orientation=orientation,
+        rim=_rim(mask),
+        shared=shared,
     )
+
+
+def _rim(mask: NDArray[Any]) -> int | None:
+    """The one value of the outermost pixels, unless the next ones have it everywhere, too."""
+    if min(mask.shape) < 5:
+        return None
+    value = mask[0, 0]
+    outer, inner = (
+        all(
+            (edge == value).all()
+            for edge in (
+                mask[i, i : -i or None],
+                mask[-1 - i, i : -i or None],
+                mask[i : -i or None, i],
+                mask[i : -i or None, -1 - i],
+            )
+        )
+        for i in (0, 1)
+    )
+    return int(value) if outer and not inner else None
 
 
 def _counted(mask: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
@@ -191,42 +317,44 @@ def _uniform_neighborhoods(mask: NDArray[Any]) -> NDArray[np.bool_]:
     return uniform
 
 
-def _look(kind: str, path: Path, known: dict[str, Any]) -> tuple[list[int], MaskStatistics | ImageInfo | DataError]:
-    """(size and time, what was found) of one file."""
+Source = TypeVar("Source", ImageSource, MaskSource)
+Found = TypeVar("Found", ImageStatistics, MaskStatistics)
+
+
+def _key(source: MaskSource) -> str:
+    return source.key if isinstance(source, DrawnMask) else str(source)
+
+
+def _look(
+    source: Source, before: Any, kind: type[Found], read: Callable[[Source], Found]
+) -> tuple[Any, Found | DataError]:
+    """(the entry to remember, or none; what was found): as before, if no file's size or time changed."""
     try:
-        status = path.stat()
-        stamp = [status.st_size, status.st_mtime_ns]
-        before = known.get(f"{kind} {path}")
+        stamp = []
+        for file in files_of(source):
+            status = file.stat()
+            stamp += [status.st_size, status.st_mtime_ns]
         try:
             if before is not None and before[0] == stamp:
-                if kind == "mask":
-                    return stamp, MaskStatistics.from_record(before[1])
-                return stamp, ImageInfo(**before[1] | {"size": tuple(before[1]["size"])})
+                return before, kind.from_record(before[1])
         except (KeyError, TypeError, ValueError, IndexError):
             pass  # the cache was damaged
-        return stamp, mask_statistics(path) if kind == "mask" else _checked_info(path)
+        found = read(source)
+        return [stamp, found.to_record()], found
     except DataError as error:
-        return [], error
+        return None, error
     except OSError as error:
-        return [], DataError(f"{path} cannot be read ({error.strerror}); check the file")
+        return None, DataError(f"{path_of(source)} cannot be read ({error.strerror}); check the file")
 
 
-def _checked_info(path: Path) -> ImageInfo:
-    """The header of a picture whose end is there, too; a picture without the mark of its format's end is decoded."""
-    info = image_info(path)
-    end_mark = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}.get(info.format)
-    with path.open("rb") as file:
-        file.seek(-min(1024, path.stat().st_size), os.SEEK_END)
-        tail = file.read()
-    if end_mark is None or end_mark not in tail:
-        decode_image(path)
-    return info
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: PIXELWISE_CACHE, or ~/.cache/pixelwise."""
+    return Path(os.environ.get("PIXELWISE_CACHE") or Path("~/.cache/pixelwise").expanduser())
 
 
 def _cache_file(root: Path) -> Path:
-    folder = os.environ.get("PIXELWISE_CACHE") or Path("~/.cache/pixelwise").expanduser()
     digest = hashlib.sha256(str(root.resolve()).encode(errors="surrogateescape")).hexdigest()[:24]
-    return Path(folder) / "folders" / f"{digest}.json"
+    return cache_folder() / "folders" / f"{digest}.json"
 
 
 def _read_cache(path: Path) -> dict[str, Any]:

@@ -4,14 +4,21 @@
                       SegmentationClass/<id>.png
                       ImageSets/Segmentation/{train,val,trainval,test}.txt      one id a line
 
+The layout is also that of others: of later years, of CVAT's and datumaro's exports ("segmentation mask 1.1", lists
+named after their subsets, as default.txt; labelmap.txt beside; perhaps sub-folders, or pictures elsewhere); and with
+SegmentationClassAug, the masks of SBD added: SegmentationClass counts, `--as masks=SegmentationClassAug` takes the
+other, with train_aug.txt for training where it is there.
+
 Source: Everingham et al., The PASCAL Visual Object Classes Challenge; 1 464 pictures to train, 1 449 to validate.
 """
 
 import re
 from pathlib import Path
 
+from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.folder import PairDataset
-from pixelwise.data.layout import Fault, Layout, checked_folder, directories, normal, read_text
+from pixelwise.data.layout import Fault, Layout, checked_folder, directories, normal, pictures_below
+from pixelwise.data.lists import FilesById, files_by_id, lists_in, pairs_by_id
 from pixelwise.data.sample import Pair
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, LabelSet, pack_color, voc_color
@@ -26,6 +33,7 @@ COLOR_LABELS = LabelSet(  # the same for masks that were exported as RGB
 )
 
 _LISTS = Path("ImageSets", "Segmentation")
+_MASKS = ("SegmentationClass", "SegmentationClassAug")
 
 
 def voc2012(root: str | Path, split: str = "train") -> PairDataset:
@@ -41,7 +49,9 @@ def voc2012(root: str | Path, split: str = "train") -> PairDataset:
     homes = [home for home in voc_homes(checked_folder(root)) if home.name == "VOC2012"] or voc_homes(Path(root))
     if not homes:
         raise DataError(f"no VOC2012 with JPEGImages and {_LISTS} under {root}; pass the folder that holds VOCdevkit")
-    pairs, faults = _listed(homes[0], homes[0] / _LISTS / f"{split}.txt", _mask_folder(homes[0]))
+    pairs, faults = pairs_by_id(
+        homes[0] / _LISTS / f"{split}.txt", files_by_id(homes[0] / "JPEGImages"), _masks(homes[0], None)
+    )
     if faults:
         raise DataError(faults[0].message)
     return PairDataset(pairs, LABELS, homes[0], split)
@@ -52,17 +62,20 @@ def voc_homes(root: Path) -> list[Path]:
     return [
         home
         for home in directories(root, 2)
-        if (home / "JPEGImages").is_dir() and (home / _LISTS).is_dir() and any((home / _LISTS).glob("*.txt"))
+        if (home / _LISTS).is_dir()
+        and any((home / part).is_dir() for part in ("JPEGImages", *_MASKS))
+        and any((home / _LISTS).glob("*.txt"))
     ]
 
 
-def voc_layout(root: Path) -> Layout | None:
+def voc_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
     """The layout of a folder that is, or holds, one VOC devkit; None where it does not.
 
-    train.txt and val.txt are taken, test.txt too where its masks exist; without them trainval.txt as "all".
+    train.txt and val.txt are taken, test.txt too where its masks exist; without them trainval.txt, or a single list of
+    another name for all (default.txt), as "all".
 
     Raises:
-        DataError: it holds two devkits, or none of the lists.
+        DataError: it holds two devkits, none of the lists, no masks, or no pictures.
     """
     homes = voc_homes(root)
     if not homes:
@@ -73,17 +86,28 @@ def voc_layout(root: Path) -> Layout | None:
             f"which one is meant? Pass {homes[0]} or {homes[1]}"
         )
     home = homes[0]
-    masks = _mask_folder(home)
+    masks = _masks(home, answers.masks)
+    images = _images(home, root, masks)
+    notes: list[str] = []
+    found = {split: paths[0] for split, paths in lists_in(home / _LISTS).items()}
+    if masks.folder.name == "SegmentationClassAug":
+        aug = next((p for p in sorted((home / _LISTS).glob("train*aug.txt")) if "val" not in p.name), None)
+        if aug is not None:
+            found["train"] = aug
+            notes.append(f"{aug.name} is the list for training")
+    elif (home / "SegmentationClassAug").is_dir():
+        count = sum(len(files) for files in pictures_below(home / "SegmentationClassAug").values())
+        notes.append(
+            f"SegmentationClassAug holds {count} masks, too; --as masks=SegmentationClassAug takes them instead"
+        )
+    if "train" in found:
+        found.pop("all", None)
+    elif "all" in found:
+        found = {"all": found["all"]}
     splits: dict[str, tuple[Pair, ...]] = {}
     faults: list[Fault] = []
-    wanted = {"train": "train", "val": "val", "test": "test"}
-    if not (home / _LISTS / "train.txt").is_file():
-        wanted = {"all": "trainval"} if (home / _LISTS / "trainval.txt").is_file() else {"val": "val"}
-    for split, name in wanted.items():
-        path = home / _LISTS / f"{name}.txt"
-        if not path.is_file():
-            continue
-        pairs, missing = _listed(home, path, masks)
+    for split, path in found.items():
+        pairs, missing = pairs_by_id(path, images, masks)
         if split == "test" and len(missing) == len(pairs) + len(missing):
             continue  # the test set's masks are not published
         splits[split] = pairs
@@ -93,43 +117,62 @@ def voc_layout(root: Path) -> Layout | None:
     if not any(splits.values()):
         raise DataError(f"none of the pictures listed in {home / _LISTS} has both files: {faults[0].message}")
     official = re.fullmatch(r"VOC20\d\d", home.name) is not None
+    exported = (home / "labelmap.txt").is_file()
+    what = "VOC's layout with labelmap.txt, as CVAT exports it" if exported else "PASCAL VOC devkit"
     return Layout(
         root=home,
-        name=f"PASCAL VOC devkit ({home.name})",
-        rule=f"ids of {_LISTS}: JPEGImages/<id>.jpg with {masks.name}/<id>.png",
-        splits=splits,
+        name=f"{what} ({home.name})",
+        rule=f"ids of {_LISTS}: {images.folder.name}/<id> with {masks.folder.name}/<id>",
+        splits={split: pairs for split, pairs in splits.items() if pairs},
         faults=tuple(faults),
-        labels=(LABELS, COLOR_LABELS) if official else (),
+        notes=tuple(notes),
+        labels=(LABELS, COLOR_LABELS) if official and not exported else (),
     )
 
 
-def _mask_folder(home: Path) -> Path:
-    for name in ("SegmentationClass", "SegmentationClassAug"):
-        if (home / name).is_dir():
-            return home / name
-    raise DataError(f"no SegmentationClass in {home}; expected a mask <id>.png there for each listed picture")
+def _masks(home: Path, wanted: str | None) -> FilesById:
+    """The masks of the folder that is wanted, else of SegmentationClass; where that is …Aug, what it lacks from there.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    names = [name for name in _MASKS if (home / name).is_dir()]
+    if wanted is not None:
+        name = wanted.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1].lower()
+        chosen = [path for path in directories(home, 1)[1:] if path.name.lower() == name]
+        if not chosen:
+            raise DataError(
+                f"there is no folder of masks {wanted} in {home}; there are {', '.join(names)}: answer with one of them"
+            )
+        masks = files_by_id(chosen[0])
+        if name == "segmentationclassaug":
+            return FilesById(masks.folder, {**files_by_id(home / "SegmentationClass").files, **masks.files})
+        return masks
+    if not names:
+        raise DataError(f"no SegmentationClass in {home}; expected a mask <id>.png there for each listed picture")
+    return files_by_id(home / names[0])
 
 
-def _listed(home: Path, path: Path, masks: Path) -> tuple[tuple[Pair, ...], list[Fault]]:
-    """The pairs of a list of ids, and an error for each id that misses a file."""
-    images = {normal(file.stem): file for file in sorted((home / "JPEGImages").iterdir())}
-    targets = {normal(file.stem): file for file in sorted(masks.iterdir())}
-    pairs, faults = [], []
-    for number, line in enumerate(read_text(path).splitlines(), 1):
-        name = normal(line.strip())
-        if not name:
-            continue
-        for folder, files in ((home / "JPEGImages", images), (masks, targets)):
-            if name not in files:
-                faults.append(
-                    Fault(
-                        "error",
-                        folder,
-                        f"{path}, line {number}, lists {name}, but {folder} has no such file; "
-                        "add it or take the line out",
-                    )
-                )
-                break
-        else:
-            pairs.append(Pair(images[name], targets[name], name))
-    return tuple(pairs), faults
+def _images(home: Path, root: Path, masks: FilesById) -> FilesById:
+    """The pictures of JPEGImages; where there is none, of the folder beside the masks that holds most of their ids.
+
+    Raises:
+        DataError: there is no such folder.
+    """
+    images = files_by_id(home / "JPEGImages")
+    if images.files:
+        return images
+    places = dict.fromkeys([*directories(home, 1), *(directories(home.parent, 1) if home != root else ())])
+    tried = [
+        files_by_id(place)
+        for place in places
+        if home.parent != place and place != home and not place.name.startswith("Segmentation")
+    ]
+    direct = {normal(file.stem): file for file in pictures_below(home).get(home, ())}
+    best = max([*tried, FilesById(home, direct)], key=lambda files: len(files.files.keys() & masks.files.keys()))
+    if not best.files.keys() & masks.files.keys():
+        raise DataError(
+            f"{home} holds {len(masks.files)} masks but no pictures for them; expected JPEGImages/<id>.jpg: "
+            "export again with the pictures (CVAT: 'save images'), or put them there"
+        )
+    return best

@@ -1,33 +1,46 @@
 """The doctor: what is this folder, which classes do its masks hold, and what is wrong with it?
 
-`understand` finds the layout (`data.plain`), reads every mask once (`data.scan`), decides what the values mean
-(`data.encoding`) and lists the faults. What cannot be understood is refused in one line; what is understood but broken
-is a list of faults, and the pairs without fault are the splits. An error among the faults stops a fit: silently
-training on the rest would hide it.
+`understand` finds the layout (`data.plain`), reads every picture and mask once (`data.scan`), decides what the values
+mean (`data.encoding`) and lists the faults. What cannot be understood is refused in one line; what is understood but
+broken is a list of faults, and the pairs without fault are the splits.
+
+The rule for a folder with some bad files: a fault with severity "error" stops a fit, and `check` ends with exit code 1,
+since silently training on the rest would hide it; `check --fix OUT` writes the rest, and what can be repaired, as a
+folder without errors. A warning stops nothing.
 """
 
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.classnames import find_class_names
+from pixelwise.data.answers import NOTHING, Answers
+from pixelwise.data.classnames import find_class_names, read_class_names
 from pixelwise.data.decode import ImageInfo
+from pixelwise.data.duplicates import Alike, find_alike
 from pixelwise.data.encoding import decide, first_place
 from pixelwise.data.folder import PairDataset
-from pixelwise.data.layout import Fault, checked_folder
+from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.plain import find_layout
-from pixelwise.data.sample import Pair
-from pixelwise.data.scan import MaskStatistics, Scan, scan
-from pixelwise.errors import BadOption, DataError
+from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, path_of
+from pixelwise.data.scan import ImageStatistics, MaskStatistics, Scan, scan
+from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet, unpack_color
 
 __all__ = ["Fault", "Understanding", "understand"]
+
+RARE_SHARE = 1e-5
+"""A class with a smaller share of the training pixels is called too rare to be learned."""
+
+RARE_PICTURES = 3
+"""So is a class in fewer training pictures than this, in a folder with ten times as many."""
+
+_TRAIN = ("train", "all")
 
 
 @dataclass(frozen=True)
@@ -39,39 +52,92 @@ class Understanding:
         layout: the layout in one phrase.
         rule: how the files were paired, in a sentence.
         splits: {"train", "val", "test", or "all" where the folder names none: its pairs without fault}.
+        broken: {split: the pairs with a fault that stops a fit}.
         labels: the classes.
         encoding: how the values of the masks were read, in a sentence.
-        pixel_counts: pixels of each class over all splits, (K,) int64.
         void_pixels: pixels that never count.
-        image_counts: pictures that hold the class, (K,) int64.
-        mask_counts: {mask: pixels of each class in it, (K,) int64}.
+        mask_counts: {mask: pixels of each class in it, (K,) int64}, of the pairs without fault.
+        images, masks: what each readable picture and mask holds.
+        alike: pairs of pictures, by their places among all pairs of `splits` in order, that are or look the same.
         sizes: {(height, width): pictures}.
         channels: of the pictures; 3 where gray and color ones are mixed.
+        channel_names: one per channel.
         dtype: "uint8", "uint16" or "float32".
-        faults: what is wrong.
+        faults: what is wrong, errors first.
         notes: what else a person would want to know.
+        answers: what was answered.
+        classes_file: the file of class names that was asked for, if one.
+        drawn: the classes of the outlines that the masks are drawn from, where they are.
     """
 
     root: Path
     layout: str
     rule: str
     splits: Mapping[str, tuple[Pair, ...]]
+    broken: Mapping[str, tuple[Pair, ...]]
     labels: LabelSet
     encoding: str
-    pixel_counts: NDArray[np.int64]
     void_pixels: int
-    image_counts: NDArray[np.int64]
-    mask_counts: Mapping[Path, NDArray[np.int64]]
+    mask_counts: Mapping[MaskSource, NDArray[np.int64]]
+    images: Mapping[ImageSource, ImageStatistics]
+    masks: Mapping[MaskSource, MaskStatistics]
+    alike: tuple[Alike, ...]
     sizes: Counter[tuple[int, int]]
     channels: int
+    channel_names: tuple[str, ...]
     dtype: str
     faults: tuple[Fault, ...] = ()
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
+    answers: Answers = NOTHING
+    classes_file: Path | None = None
+    drawn: LabelSet | None = None
 
     @cached_property
     def errors(self) -> tuple[Fault, ...]:
         """The faults that stop a fit."""
         return tuple(fault for fault in self.faults if fault.severity == "error")
+
+    @property
+    def pairs(self) -> list[Pair]:
+        """The pairs of all splits, in order."""
+        return [pair for pairs in self.splits.values() for pair in pairs]
+
+    @cached_property
+    def pixel_counts(self) -> NDArray[np.int64]:
+        """Pixels of each class over all splits, (K,) int64."""
+        total: NDArray[np.int64] = np.sum(list(self.mask_counts.values()), 0)
+        return total
+
+    @cached_property
+    def image_counts(self) -> NDArray[np.int64]:
+        """Pictures that hold each class, (K,) int64."""
+        total: NDArray[np.int64] = np.sum(list(self.class_splits.values()), 0)
+        return total
+
+    @cached_property
+    def class_splits(self) -> dict[str, NDArray[np.int64]]:
+        """{split: pictures that hold each class, (K,) int64}."""
+        return {
+            split: np.sum([self.mask_counts[p.mask] > 0 for p in pairs if p.mask is not None], 0).astype(np.int64)
+            for split, pairs in self.splits.items()
+        }
+
+    @property
+    def told(self) -> str:
+        """What was found, in a paragraph for people."""
+        parts = ", ".join(f"{len(pairs)} {_PARTS[split]}" for split, pairs in self.splits.items())
+        count = len(self.pairs)
+        sizes = sorted(self.sizes, key=lambda size: size[0] * size[1])
+        size = _size(sizes[0]) if len(sizes) == 1 else f"{_size(sizes[0])} to {_size(sizes[-1])}"
+        kind = {1: "gray", 3: "color"}.get(self.channels, f"{self.channels}-channel")
+        bits = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}[self.dtype]
+        return (
+            f"{count} picture{'s' if count != 1 else ''} with masks ({parts}): {self.layout}. "
+            f"Paired by this rule: {self.rule}. The masks were read so: {self.encoding}. "
+            f"The pictures are {size} pixels (height × width), {kind}, {bits}"
+            + (f", channels {', '.join(self.channel_names)}" if self.channels not in (1, 3) else "")
+            + "."
+        )
 
     def datasets(self) -> dict[str, PairDataset]:
         """{split: its pairs as a data set}, all pictures with the same channels."""
@@ -86,120 +152,145 @@ class Understanding:
             "root": str(self.root),
             "layout": self.layout,
             "rule": self.rule,
+            "told": self.told,
             "splits": {split: len(pairs) for split, pairs in self.splits.items()},
             "labels": self.labels.to_record(),
             "encoding": self.encoding,
             "pixel_counts": [int(n) for n in self.pixel_counts],
             "void_pixels": self.void_pixels,
             "image_counts": [int(n) for n in self.image_counts],
+            "class_splits": {split: [int(n) for n in counts] for split, counts in self.class_splits.items()},
             "sizes": [[height, width, count] for (height, width), count in self.sizes.most_common()],
             "channels": self.channels,
+            "channel_names": list(self.channel_names),
             "dtype": self.dtype,
             "faults": [
                 {
                     "severity": fault.severity,
+                    "kind": fault.kind,
                     "path": None if fault.path is None else str(fault.path),
+                    "reason": fault.reason,
+                    "remedy": fault.remedy,
                     "message": fault.message,
                 }
                 for fault in self.faults
             ],
             "notes": list(self.notes),
+            "read_as": list(self.answers.words),
+            "classes_file": None if self.classes_file is None else str(self.classes_file),
         }
+
+
+_PARTS = {"train": "to train", "val": "to validate", "test": "to test", "all": "in one part"}
 
 
 def understand(
     folder: str | Path,
     *,
+    answers: Answers = NOTHING,
+    classes: str | Path | None = None,
+    layout: Layout | None = None,
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
-    labels: Literal["masks", "folders"] | None = None,
 ) -> Understanding:
     """Find out what a folder holds.
 
     Args:
-        folder: with pictures and masks in a layout that is recognized.
+        folder: with pictures and masks in a layout that is recognized; or a zip of one.
+        answers: to questions that the folder leaves open.
+        classes: a file of class names (`data.classnames`) instead of the one that lies near the masks.
+        layout: the pairs, where they are known; found if left out.
         workers: threads that read.
         progress: called with (files read, files) from this thread.
-        labels: "masks", or None, which finds out; there is nothing else to find yet.
 
     Raises:
-        DataError: the folder cannot be understood, or could be in two ways; the message is one line.
-        BadOption: `labels` is anything else.
+        DataError: the folder cannot be understood; the message is one line.
+        DataQuestion: it can be understood in two ways.
     """
-    if labels not in (None, "masks"):
-        raise BadOption(f"labels is {labels!r}; only 'masks' can be read: leave it out")
-    layout = find_layout(checked_folder(folder))
-    pairs = [pair for pairs in layout.splits.values() for pair in pairs]
-    found = scan(pairs, layout.root, workers=workers, progress=progress)
+    if layout is None:
+        layout = find_layout(checked_folder(folder), answers)
+    listed = [pair for pairs in layout.splits.values() for pair in pairs]
+    found = scan(listed, layout.root, workers=workers, lossy=answers.snap, progress=progress)
     masks = {path: mask for path, mask in found.masks.items() if isinstance(mask, MaskStatistics)}
     if not masks:
         first = next(error for error in found.masks.values() if isinstance(error, DataError))
         raise DataError(f"none of the {len(found.masks)} masks can be read: {first}")
-    names = find_class_names({path.parent for path in masks}, layout.root)
-    encoding = decide(masks, names=names, known=layout.labels)
-    faults = [*layout.faults]
-    splits: dict[str, tuple[Pair, ...]] = {}
-    for split, listed in layout.splits.items():
-        sound = []
-        for pair in listed:
-            wrong = _pair_faults(pair, found, encoding.labels)
-            faults += wrong
-            if not wrong:
-                sound.append(pair)
-        if sound:
-            splits[split] = tuple(sound)
-    if not splits:
-        first_fault = faults[len(layout.faults)].message
-        raise DataError(f"none of the {len(pairs)} pairs in {layout.root} can be used: {first_fault}")
+    names = (
+        read_class_names(Path(classes))
+        if classes is not None
+        else find_class_names({path_of(mask).parent for mask in masks}, layout.root)
+    )
+    known = replace(answers, values={**layout.values, **answers.values})
+    encoding = decide(masks, names=names, known=layout.labels, answers=known)
+    labels = encoding.labels
+    faults = [*layout.faults, *encoding.faults]
+    wrong = {pair: faults_of_pair(pair, found, labels) for pair in listed}
+    sound = [pair for pair in listed if not wrong[pair]]
+    if not sound:
+        first_fault = next(fault for pair in listed for fault in wrong[pair])
+        raise DataError(f"none of the {len(listed)} pairs in {layout.root} can be used: {first_fault.message}")
+    channels, dtype, odd = _kind(sound, found)
+    for pair, fault in odd:
+        wrong[pair] = [*wrong[pair], fault]
+    faults += [fault for pair in listed for fault in wrong[pair]]
+    splits, broken = (
+        {
+            split: kept
+            for split, pairs in layout.splits.items()
+            if (kept := tuple(pair for pair in pairs if bool(wrong[pair]) == bad))
+        }
+        for bad in (False, True)
+    )
     used = [pair for pairs in splits.values() for pair in pairs]
-    infos = [info for pair in used if isinstance(info := found.images[pair.image], ImageInfo)]
-    channels, dtype, mixed = _kind(used, infos)
-    faults += mixed
-    if mixed:
-        odd = {fault.path for fault in mixed}
-        splits = {split: tuple(p for p in sound if p.image not in odd) for split, sound in splits.items()}
-        splits = {split: sound for split, sound in splits.items() if sound}
-        used = [pair for pairs in splits.values() for pair in pairs]
-        infos = [info for pair in used if isinstance(info := found.images[pair.image], ImageInfo)]
-    mask_counts, void_pixels = _count(used, masks, encoding.labels)
-    counts = np.sum(list(mask_counts.values()), 0)
-    faults += _class_faults(used, masks, encoding.labels, counts)
-    return Understanding(
+    images = {path: image for path, image in found.images.items() if isinstance(image, ImageStatistics)}
+    mask_counts, void_pixels = _count(used, masks, labels)
+    alike = find_alike([images[pair.image] for pair in used])
+    understanding = Understanding(
         root=layout.root,
         layout=layout.name,
         rule=layout.rule,
         splits=splits,
-        labels=encoding.labels,
+        broken=broken,
+        labels=labels,
         encoding=encoding.sentence,
-        pixel_counts=counts,
         void_pixels=void_pixels,
-        image_counts=np.sum([here > 0 for here in mask_counts.values()], 0),
         mask_counts=mask_counts,
-        sizes=Counter(info.size for info in infos),
+        images=images,
+        masks=masks,
+        alike=tuple(alike),
+        sizes=Counter(images[pair.image].info.size for pair in used),
         channels=channels,
+        channel_names=layout.channel_names if len(layout.channel_names) == channels else _channel_names(channels),
         dtype=dtype,
-        faults=tuple(sorted(faults, key=lambda fault: fault.severity)),
-        notes=(*layout.notes, *_notes(infos, [masks[pair.mask] for pair in used if pair.mask is not None])),
+        answers=answers,
+        classes_file=None if classes is None else Path(classes),
+        drawn=layout.labels[0] if layout.labels and any(isinstance(mask, DrawnMask) for mask in masks) else None,
     )
+    faults += _void_faults(understanding) + _class_faults(understanding) + _duplicate_faults(understanding)
+    notes = (*layout.notes, *encoding.notes, *_notes(understanding))
+    return replace(understanding, faults=tuple(sorted(faults, key=lambda fault: fault.severity)), notes=notes)
 
 
-def _pair_faults(pair: Pair, found: Scan, labels: LabelSet) -> list[Fault]:
-    """What is wrong with the files of one pair."""
+def faults_of_pair(pair: Pair, found: Scan, labels: LabelSet) -> list[Fault]:
+    """What is wrong with the files of one pair; each of these faults is an error."""
     assert pair.mask is not None  # layouts give pairs
     image, mask = found.images[pair.image], found.masks[pair.mask]
     faults = []
     if isinstance(image, DataError):
-        faults.append(Fault("error", pair.image, str(image)))
+        faults.append(_unreadable(pair.image, image))
+    elif image.not_finite is not None:
+        row, column = image.not_finite
+        reason = f"{pair.image} holds a value at row {row}, column {column} that is infinite or not a number"
+        faults.append(Fault("error", "value", path_of(pair.image), reason, "replace such values and save it again"))
     if isinstance(mask, DataError):
-        faults.append(Fault("error", pair.mask, str(mask)))
-        return faults
-    if isinstance(image, ImageInfo) and image.size != mask.size:
-        faults.append(Fault("error", pair.mask, _size_message(pair, image, mask)))
+        return [*faults, _unreadable(pair.mask, mask)]
+    if isinstance(image, ImageStatistics) and image.info.size != mask.size:
+        faults.append(_size_fault(pair, image.info, mask))
     if mask.colors != labels.colors:
         kinds = ("colors", "numbers") if mask.colors else ("numbers", "colors")
-        message = f"{pair.mask} holds {kinds[0]}, the others {kinds[1]}; save all masks in one way"
-        return [*faults, Fault("error", pair.mask, message)]
-    unknown = [value for value in mask.values.tolist() if value not in labels.table]
+        reason = f"{pair.mask} holds {kinds[0]}, the others {kinds[1]}"
+        return [*faults, Fault("error", "value", path_of(pair.mask), reason, "save all masks in one way")]
+    unknown = [] if labels.snap else [value for value in mask.values.tolist() if value not in labels.table]
     if unknown:
         row, column = first_place(pair.mask, unknown[0])
         shown = f"the color {unpack_color(unknown[0])}" if labels.colors else f"the value {unknown[0]}"
@@ -207,46 +298,60 @@ def _pair_faults(pair: Pair, found: Scan, labels: LabelSet) -> list[Fault]:
         faults.append(
             Fault(
                 "error",
-                pair.mask,
+                "value",
+                path_of(pair.mask),
                 f"{pair.mask} holds {shown} at row {row}, column {column}{more}; expected the {labels.num_classes} "
-                "classes' values or void: correct the mask or add the class",
+                "classes' values or void",
+                "correct the mask or add the class",
             )
         )
     return faults
 
 
-def _size_message(pair: Pair, image: ImageInfo, mask: MaskStatistics) -> str:
+def _unreadable(source: ImageSource | MaskSource, error: DataError) -> Fault:
+    for sign in ("; ", ": "):
+        reason, found, remedy = str(error).rpartition(sign)
+        if found:
+            return Fault("error", "unreadable", path_of(source), reason, remedy)
+    return Fault("error", "unreadable", path_of(source), str(error), "export it again")
+
+
+def _size_fault(pair: Pair, image: ImageInfo, mask: MaskStatistics) -> Fault:
+    assert pair.mask is not None
     (height, width), (mask_height, mask_width) = image.size, mask.size
     if (mask_height, mask_width) == (width, height):
-        rotated = image.orientation >= 5 and mask.orientation == 1
         guess = (
-            "the picture has an EXIF rotation that the mask was drawn without: turn the mask"
-            if rotated
-            else "height and width are swapped: turn the mask"
+            "the picture has an EXIF rotation that the mask was drawn without"
+            if image.orientation >= 5 and mask.orientation == 1
+            else "height and width are swapped"
         )
+        remedy = "turn the mask"
     elif max(abs(mask_height - height), abs(mask_width - width)) == 1:
-        guess = "off by one: export the mask at the picture's size"
+        guess, remedy = "off by one", "export the mask at the picture's size"
     elif mask_height * 2 in range(height - 1, height + 2) and mask_width * 2 in range(width - 1, width + 2):
-        guess = "half the size: export the mask at full size"
+        guess, remedy = "half the size", "export the mask at full size"
     else:
-        guess = "export the mask at the picture's size"
-    return (
-        f"{pair.mask} is {mask_height} × {mask_width} but {pair.image} is {height} × {width} (height × width); {guess}"
+        guess, remedy = "", "export the mask at the picture's size"
+    reason = f"{pair.mask} is {_size(mask.size)} but {pair.image} is {_size(image.size)} (height × width)" + (
+        f": {guess}" if guess else ""
     )
+    return Fault("error", "size", path_of(pair.mask), reason, remedy)
 
 
 def _count(
-    pairs: list[Pair], masks: Mapping[Path, MaskStatistics], labels: LabelSet
-) -> tuple[dict[Path, NDArray[np.int64]], int]:
+    pairs: list[Pair], masks: Mapping[MaskSource, MaskStatistics], labels: LabelSet
+) -> tuple[dict[MaskSource, NDArray[np.int64]], int]:
     """Pixels of each class in each mask, and of void in all."""
-    counts: dict[Path, NDArray[np.int64]] = {}
+    counts: dict[MaskSource, NDArray[np.int64]] = {}
     void_pixels = 0
     for pair in pairs:
         assert pair.mask is not None
         mask = masks[pair.mask]
         here = np.zeros(labels.num_classes, np.int64)
-        for value, count in zip(mask.values.tolist(), mask.counts.tolist(), strict=True):
-            cls = labels.table[value]
+        classes = (
+            labels.nearest(mask.values).tolist() if labels.snap else [labels.table[v] for v in mask.values.tolist()]
+        )
+        for cls, count in zip(classes, mask.counts.tolist(), strict=True):
             if cls == labels.void:
                 void_pixels += count
             else:
@@ -255,52 +360,132 @@ def _count(
     return counts, void_pixels
 
 
-def _kind(pairs: list[Pair], infos: list[ImageInfo]) -> tuple[int, str, list[Fault]]:
+def _kind(pairs: list[Pair], found: Scan) -> tuple[int, str, list[tuple[Pair, Fault]]]:
     """(channels, dtype, faults) of all pictures; gray among color is fine, other mixtures are not."""
     faults = []
+    infos = [seen.info for pair in pairs if isinstance(seen := found.images[pair.image], ImageStatistics)]
     channels = Counter(info.channels for info in infos)
     dtypes = Counter(info.dtype for info in infos)
     most = max(channels) if set(channels) <= {1, 3} else channels.most_common(1)[0][0]
     usual = dtypes.most_common(1)[0][0]
     for pair, info in zip(pairs, infos, strict=True):
         if info.channels != most and not (most == 3 and info.channels == 1):
-            message = f"{pair.image} has {info.channels} channels, most pictures {most}; save all with the same"
-            faults.append(Fault("error", pair.image, message))
+            reason = f"{pair.image} has {info.channels} channels, most pictures {most}"
+            faults.append((pair, Fault("error", "kind", path_of(pair.image), reason, "save all with the same")))
         if info.dtype != usual:
-            message = f"{pair.image} is {info.dtype}, most pictures {usual}; save all with the same number of bits"
-            faults.append(Fault("error", pair.image, message))
+            reason = f"{pair.image} is {info.dtype}, most pictures {usual}"
+            remedy = "save all with the same number of bits"
+            faults.append((pair, Fault("error", "kind", path_of(pair.image), reason, remedy)))
     return most, usual, faults
 
 
-def _class_faults(
-    pairs: list[Pair], masks: Mapping[Path, MaskStatistics], labels: LabelSet, counts: NDArray[np.int64]
-) -> list[Fault]:
-    """Masks without any pixel that counts, and sets with fewer than two classes."""
-    faults = []
+def _channel_names(channels: int) -> tuple[str, ...]:
+    return {1: ("gray",), 3: ("red", "green", "blue")}.get(channels) or tuple(f"band {i + 1}" for i in range(channels))
+
+
+def _void_faults(understanding: Understanding) -> list[Fault]:
+    """Masks without any pixel that counts, and rims one pixel wide."""
+    labels, faults, rims = understanding.labels, [], []
+    pairs = understanding.pairs
     for pair in pairs:
         assert pair.mask is not None
-        if all(labels.table[value] == labels.void for value in masks[pair.mask].values.tolist()):
-            message = f"{pair.mask} is void everywhere, so that nothing of it counts; complete or remove it"
-            faults.append(Fault("warning", pair.mask, message))
-    present = [labels.names[i] for i in np.flatnonzero(counts)]
-    if not present:
-        faults.append(
-            Fault("error", None, f"all {len(pairs)} masks are void everywhere; expected classes: export them again")
-        )
-    elif len(present) == 1:
-        faults.append(
-            Fault(
-                "error",
-                None,
-                f"all {len(pairs)} masks hold only one class, {present[0]}; expected two or more: "
-                "check that the masks were exported with their classes",
-            )
-        )
+        mask = understanding.masks[pair.mask]
+        if not understanding.mask_counts[pair.mask].any():
+            reason = f"{pair.mask} is void everywhere, so that nothing of it counts"
+            faults.append(Fault("warning", "void", path_of(pair.mask), reason, "complete or remove it"))
+        elif mask.rim is not None and labels.table.get(mask.rim) == labels.void:
+            rims.append(pair.mask)
+    if rims and 2 * len(rims) >= len(pairs):
+        reason = f"{len(rims)} of {len(pairs)} masks have a rim of void, one pixel wide, as {rims[0]}"
+        remedy = "pixels at the edge are never learned: export the masks without a border, if it is not meant"
+        faults.append(Fault("warning", "void", path_of(rims[0]), reason, remedy))
     return faults
 
 
-def _notes(infos: list[ImageInfo], masks: list[MaskStatistics]) -> list[str]:
+def _class_faults(understanding: Understanding) -> list[Fault]:
+    """Sets with fewer than two classes; classes that are missing from a part, or too rare to be learned."""
+    labels, counts = understanding.labels, understanding.pixel_counts
+    pairs = understanding.pairs
+    present = np.flatnonzero(counts).tolist()
+    if len(present) == 0:
+        reason = f"all {len(pairs)} masks are void everywhere"
+        return [Fault("error", "void", None, reason, "expected classes: export them again")]
+    if len(present) == 1:
+        reason = f"all {len(pairs)} masks hold only one class, {labels.names[present[0]]}"
+        remedy = "expected two or more: check that the masks were exported with their classes"
+        return [Fault("error", "classes", None, reason, remedy)]
+    faults = []
+    by_split = understanding.class_splits
+    trained = next((split for split in _TRAIN if split in by_split), None)
+    for split in ("val", "test"):
+        if split not in by_split or trained is None:
+            continue
+        unseen = [i for i in present if by_split[trained][i] and not by_split[split][i]]
+        if unseen:
+            reason = f"{_listed(labels, unseen)} in no picture of the {split} part"
+            faults.append(Fault("warning", "classes", None, reason, "no score can be given there: move a picture over"))
+        unlearned = [i for i in present if by_split[split][i] and not by_split[trained][i]]
+        if unlearned:
+            reason = f"{_listed(labels, unlearned)} in the {split} part, but in no picture to train on"
+            faults.append(Fault("warning", "classes", None, reason, "such a class cannot be learned: move a picture"))
+    if trained is not None:
+        train = [understanding.mask_counts[p.mask] for p in understanding.splits[trained] if p.mask is not None]
+        pixels = np.sum(train, 0)
+        few = len(train) >= 10 * RARE_PICTURES
+        rare = [
+            i
+            for i in present
+            if 0 < pixels[i] < RARE_SHARE * pixels.sum() or (few and 0 < by_split[trained][i] < RARE_PICTURES)
+        ]
+        if rare:
+            told = ", ".join(
+                f"{labels.names[i]} ({pixels[i]:,} pixels in {by_split[trained][i]} "
+                f"picture{'s' if by_split[trained][i] != 1 else ''})"
+                for i in rare[:8]
+            ) + (f" and {len(rare) - 8} more" if len(rare) > 8 else "")
+            reason = f"too rare to be learned: {told}"
+            remedy = "label more of it, merge it with another class in classes.yaml, or make it void there"
+            faults.append(Fault("warning", "classes", None, reason, remedy))
+    return faults
+
+
+def _duplicate_faults(understanding: Understanding) -> list[Fault]:
+    """The same picture, or nearly the same, in two parts, or twice in one part with different masks."""
+    pairs = understanding.pairs
+    split_of = [split for split, part in understanding.splits.items() for _ in part]
+    faults, seen = [], set()
+    for first, second, likeness in sorted(understanding.alike, key=lambda alike: -alike.likeness):
+        one, other = pairs[first], pairs[second]
+        if split_of[first] == split_of[second]:
+            if likeness == 2:
+                assert one.mask is not None and other.mask is not None
+                if not np.array_equal(understanding.mask_counts[one.mask], understanding.mask_counts[other.mask]):
+                    reason = f"{one.image} and {other.image} are the same picture with different masks"
+                    faults.append(
+                        Fault(
+                            "warning",
+                            "duplicate",
+                            path_of(other.image),
+                            reason,
+                            "keep the right mask, remove the other",
+                        )
+                    )
+            continue
+        if second in seen:
+            continue
+        seen.add(second)
+        what = "the same picture" if likeness == 2 else f"nearly the same picture (likeness {likeness:.3f})"
+        reason = f"{other.image} in the {split_of[second]} part and {one.image} in {split_of[first]} are {what}"
+        remedy = "scores on such pictures are too good: remove one of them"
+        faults.append(Fault("warning", "duplicate", path_of(other.image), reason, remedy))
+    return faults
+
+
+def _notes(understanding: Understanding) -> list[str]:
     notes = []
+    pairs = understanding.pairs
+    infos = [understanding.images[pair.image].info for pair in pairs]
+    masks = [understanding.masks[pair.mask] for pair in pairs if pair.mask is not None]
     rotated = sum(info.orientation != 1 for info in infos), sum(mask.orientation != 1 for mask in masks)
     if any(rotated):
         notes.append(f"{rotated[0]} pictures and {rotated[1]} masks have an EXIF rotation; it is applied")
@@ -310,4 +495,46 @@ def _notes(infos: list[ImageInfo], masks: list[MaskStatistics]) -> list[str]:
     if {info.channels for info in infos} == {1, 3}:
         gray = sum(info.channels == 1 for info in infos)
         notes.append(f"{gray} of {len(infos)} pictures are gray and are read as color")
+    if understanding.dtype != "uint8":
+        notes.append("each picture is scaled by its own mean and deviation, so that the range of its numbers is free")
+    background = [
+        pair for pair in pairs if pair.mask is not None and not understanding.mask_counts[pair.mask][1:].any()
+    ]
+    if background and understanding.labels.names[0] == "background":
+        notes.append(f"{_masks(len(background))} nothing but background, as {background[0].mask}")
+    shared = [mask for mask in masks if mask.shared]
+    if shared:
+        pixels = sum(mask.shared for mask in shared)
+        notes.append(f"objects of different classes share {pixels:,} pixels in {len(shared)} of {len(masks)} masks")
+    absent = [
+        name for name, count in zip(understanding.labels.names, understanding.pixel_counts, strict=True) if not count
+    ]
+    if absent:
+        shown = ", ".join(absent[:6]) + (f" and {len(absent) - 6} more" if len(absent) > 6 else "")
+        notes.append(f"{len(absent)} of {understanding.labels.num_classes} classes occur nowhere: {shown}")
+    split_of = [split for split, part in understanding.splits.items() for _ in part]
+    within = [alike for alike in understanding.alike if split_of[alike.first] == split_of[alike.second]]
+    if within:
+        identical = sum(alike.identical for alike in within)
+        example = within[0]
+        notes.append(
+            f"pictures of one part that are alike: {len(within)} pair{'s' if len(within) != 1 else ''}, {identical} of "
+            f"them identical, as {pairs[example.first].name} and {pairs[example.second].name}; such pictures are kept "
+            "on one side when a validation part is set apart"
+        )
     return notes
+
+
+def _listed(labels: LabelSet, classes: list[int]) -> str:
+    shown = ", ".join(labels.names[i] for i in classes[:6]) + (
+        f" and {len(classes) - 6} more" if len(classes) > 6 else ""
+    )
+    return f"{shown} {'is' if len(classes) == 1 else 'are'}"
+
+
+def _masks(count: int) -> str:
+    return "1 mask holds" if count == 1 else f"{count} masks hold"
+
+
+def _size(size: tuple[int, int]) -> str:
+    return f"{size[0]} × {size[1]}"

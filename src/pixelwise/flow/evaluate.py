@@ -4,10 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pixelwise.data import open_dataset
+from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.plain import find_layout
-from pixelwise.data.sample import Pair
+from pixelwise.data.sample import Pair, path_of
 from pixelwise.data.scan import scan
 from pixelwise.errors import DataError
 from pixelwise.flow.machine import this_machine
@@ -22,6 +23,7 @@ def evaluate_folder(
     dataset: str | None = None,
     split: str | None = None,
     flip: bool = False,
+    answers: Answers = NOTHING,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, Evaluation]:
     """(name of the part, evaluation) of a folder.
@@ -31,6 +33,7 @@ def evaluate_folder(
         split: which part; if left out the folder's test part, else its validation part, else all of it, but for
             pictures that the segmenter was trained on, by their names.
         flip: average the probabilities with those of the mirrored pictures.
+        answers: which directories are meant, where the folder leaves it open; what the values mean, the model knows.
 
     Raises:
         DataError: no such split, a file of it cannot be read, or the folder's layout is not understood.
@@ -41,7 +44,7 @@ def evaluate_folder(
     if dataset is not None:
         opened = open_dataset(dataset, folder, split or "val")
         return split or "val", evaluate_pictures(segmenter, opened, flip=flip, progress=progress)
-    layout = find_layout(checked_folder(folder))
+    layout = find_layout(checked_folder(folder), answers)
     splits = layout.splits
     part = split or next((name for name in ("test", "val", "all", "train") if splits.get(name)), "")
     if part not in splits:
@@ -69,7 +72,7 @@ def _concerns(fault: Fault, part: str, layout: Layout) -> bool:
     if fault.path is None:
         return True
     homes = {
-        name: {file.parent for pair in pairs for file in (pair.image, pair.mask) if file is not None}
+        name: {path_of(file).parent for pair in pairs for file in (pair.image, pair.mask) if file is not None}
         for name, pairs in layout.splits.items()
     }
     places = {fault.path, fault.path.parent}
@@ -80,7 +83,7 @@ def _check_pairs(pairs: tuple[Pair, ...], segmenter: Segmenter, root: Path, part
     """Refuse a broken pair before the first prediction; the data set itself says what is wrong with it."""
     labels = segmenter.labels
     data = PairDataset(pairs, labels, root, part)
-    found = scan(pairs, root)
+    found = scan(pairs, root, lossy=labels.snap)
     for index, pair in enumerate(pairs):
         image = found.images[pair.image]
         mask = found.masks[pair.mask] if pair.mask is not None else None
@@ -89,8 +92,8 @@ def _check_pairs(pairs: tuple[Pair, ...], segmenter: Segmenter, root: Path, part
         if isinstance(mask, DataError):
             raise mask
         if mask is not None and (
-            image.size != mask.size
+            image.info.size != mask.size
             or mask.colors != labels.colors
-            or any(value not in labels.table for value in mask.values.tolist())
+            or (not labels.snap and any(value not in labels.table for value in mask.values.tolist()))
         ):
             data[index]

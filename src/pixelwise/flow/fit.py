@@ -7,7 +7,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,7 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from pixelwise.data.answers import Answers
+from pixelwise.data.archive import archive_stem, is_archive
 from pixelwise.data.batch import Batches, MemoryDataset
+from pixelwise.data.duplicates import groups_of
 from pixelwise.data.folder import PairDataset
 from pixelwise.errors import BadOption, DataError, PixelwiseError, TrainingError
 from pixelwise.flow import planner
@@ -143,6 +146,8 @@ def fit(
     plan_only: bool = False,
     plan: str | Path | None = None,
     settings: dict[str, Any] | None = None,
+    read_as: Sequence[str] = (),
+    classes: str | Path | None = None,
     tell: Tell = lambda event: None,
     started_at: float | None = None,
 ) -> FitResult:
@@ -158,6 +163,8 @@ def fit(
         plan_only: write plan.yaml and stop; `resume` then trains by it, edited or not.
         plan: a plan.yaml to follow instead of making one.
         settings: settings of the recipe that replace the planner's, as {"crop_size": [128, 128]}.
+        read_as: answers to what the folder leaves open, as `--as` takes them (`pixelwise.data.answers`).
+        classes: a file of class names instead of the one near the masks, as classes.yaml.
         tell: receives what happens, as it happens.
         started_at: `time.monotonic()` when the work began, if that was before this call.
 
@@ -171,6 +178,9 @@ def fit(
     clock = Clock() if started_at is None else Clock(started_at)
     seed = settings.pop("seed", seed)
     _check_options(minutes, steps, model, seed, resume, plan)
+    if (resume or plan is not None) and (read_as or classes is not None):
+        raise BadOption("a stored plan holds its own answers and classes; leave out --as and --classes")
+    answers = Answers.of(read_as)
     follow = resume or plan is not None
     recipe = None if follow else _checked_settings(model, settings)
     run = _run_folder(folder, out, resume)
@@ -180,7 +190,14 @@ def fit(
         tell(Started(folder, run, budget))
         machine = this_machine()
         with clock.part("reading"):
-            understanding = understand(folder, progress=lambda d, n: tell(Progressed("reading masks", d, n)))
+            if stored is not None:
+                answers, classes = Answers.of(stored.data.get("read_as", ())), stored.data.get("classes_file")
+            understanding = understand(
+                folder,
+                answers=answers,
+                classes=classes,
+                progress=lambda d, n: tell(Progressed("reading files", d, n)),
+            )
             if understanding.errors:
                 raise DataError(_faults(understanding))
             tell(Understood(understanding))
@@ -293,7 +310,7 @@ def _run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
             raise DataError(f"there is no run in {run} to resume: it has no {PLAN}")
         return run
     base = Path("runs")
-    name = folder.resolve().name or "run"
+    name = (archive_stem(folder) if is_archive(folder) else folder.resolve().name) or "run"
     candidates = (base / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     if resume:
         existing = [run for run in candidates if (run / PLAN).exists()]
@@ -410,11 +427,13 @@ def _make_plan(
             inside, chosen = list(range(len(pool))), given
             reason = f"the folder's own validation part, {len(given)} pictures"
         else:
-            inside, held = planner.split_validation(counts, seed)
+            groups = _groups(understanding, pool)
+            inside, held = planner.split_validation(counts, seed, groups)
             chosen = pool.subset(held)
             reason = (
                 f"{len(held)} of {len(pool)} pictures, kept from training; chosen so that every class is on both sides "
                 "where that is possible"
+                + (", and that pictures that look the same are on one side" if len(set(groups)) < len(pool) else "")
                 if len(pool) > 1
                 else "there is one picture: it trains and validates, so the scores say nothing of other pictures"
             )
@@ -467,6 +486,14 @@ def _counts(understanding: Understanding, data: PairDataset) -> NDArray[np.int64
     """(n, K) pixels of each class in each picture of a data set."""
     rows = [understanding.mask_counts[pair.mask] for pair in data.pairs if pair.mask is not None]
     return np.stack(rows)
+
+
+def _groups(understanding: Understanding, data: PairDataset) -> list[int]:
+    """The group of pictures that look the same, for each picture of a data set."""
+    pairs = understanding.pairs
+    groups = groups_of(len(pairs), list(understanding.alike))
+    place = {pair: int(group) for pair, group in zip(pairs, groups, strict=True)}
+    return [place[pair] for pair in data.pairs]
 
 
 def _parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -> Parts:

@@ -5,7 +5,7 @@ The choices and the measurements behind them are in docs/explanation/planning.md
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -128,28 +128,54 @@ def _is_upright(profiles: NDArray[np.float64]) -> bool:
     return bool(((mean > limit) & (mean > 3 * error)).any())
 
 
-def split_validation(counts: NDArray[np.int64], seed: int) -> tuple[list[int], list[int]]:
+def split_validation(
+    counts: NDArray[np.int64], seed: int, groups: Sequence[int] | None = None
+) -> tuple[list[int], list[int]]:
     """Indices (train, validation): about a sixth, at least 1 and at most 200.
 
     Of 64 random splits the one is taken that leaves most classes on both sides, then has the most similar shares.
     A single picture is both.
+
+    Args:
+        counts: (n, K) pixels of each class in each picture.
+        groups: for each picture a number; pictures of one number are alike, and stay on one side. A group of more
+            pictures than the smaller side may have, as the frames of a video, is cut into runs of neighbors.
     """
     n = len(counts)
     if n == 1:
         return [0], [0]
     size = min(max(round(n * 0.16), 1), 200, n - 1)
+    runs = _runs(range(n) if groups is None else groups, max(size // 2, 1))
     total = counts.sum(0) / max(counts.sum(), 1)
     best: tuple[tuple[float, ...], list[int]] | None = None
     for trial in range(64):
-        order = np.random.default_rng((seed, 2, trial)).permutation(n)
-        inside, outside = counts[order[:size]].sum(0), counts[order[size:]].sum(0)
+        held = _held([runs[i] for i in np.random.default_rng((seed, 2, trial)).permutation(len(runs))], size, n)
+        inside = counts[held].sum(0)
+        outside = counts.sum(0) - inside
         missing = float((outside[total > 0] == 0).sum() * 2 + (inside[total > 0] == 0).sum())
         distance = float(np.abs(inside / max(inside.sum(), 1) - total).sum())
         if best is None or (missing, distance) < best[0]:
-            best = (missing, distance), sorted(int(i) for i in order[:size])
+            best = (missing, distance), sorted(held)
     assert best is not None
     chosen = set(best[1])
     return [i for i in range(n) if i not in chosen], best[1]
+
+
+def _runs(groups: Sequence[int], longest: int) -> list[list[int]]:
+    """The pictures of each group, in order; groups of more than `longest` cut into runs."""
+    members: dict[int, list[int]] = {}
+    for index, group in enumerate(groups):
+        members.setdefault(group, []).append(index)
+    return [m[i : i + longest] for m in members.values() for i in range(0, len(m), longest)]
+
+
+def _held(runs: list[list[int]], size: int, n: int) -> list[int]:
+    """The first runs that make up `size` pictures, but never all `n`."""
+    held: list[int] = []
+    for run in runs:
+        if len(held) + len(run) < n and len(held) < size:
+            held += run
+    return held
 
 
 @dataclass(frozen=True)

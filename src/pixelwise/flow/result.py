@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from pixelwise.data.sample import Dataset, Sample
@@ -19,6 +18,7 @@ from pixelwise.inference.evaluate import Evaluation
 from pixelwise.inference.pictures import displayable, errors_picture, overlay, write_picture
 from pixelwise.labels import LabelSet
 from pixelwise.metrics import Scores
+from pixelwise.report.thumbnails import small_classes, small_image
 from pixelwise.segmenter import Segmenter
 from pixelwise.version import VERSION
 
@@ -121,13 +121,7 @@ def best_and_worst(
 
 def _thumbnail(sample: Sample, longest: int = 480) -> tuple[Any, Any]:
     """Image and target, the longest side at most `longest`, the target by nearest."""
-    image, target = sample.image, sample.targets["labels"]
-    factor = longest / max(target.shape)
-    if factor >= 1:
-        return image, target
-    size = (max(round(target.shape[1] * factor), 1), max(round(target.shape[0] * factor), 1))
-    small = cv2.resize(displayable(image), size, interpolation=cv2.INTER_AREA)
-    return small, cv2.resize(target, size, interpolation=cv2.INTER_NEAREST_EXACT)
+    return small_image(sample.image, longest), small_classes(sample.targets["labels"], longest)
 
 
 def write_result(

@@ -1,5 +1,4 @@
-"""A run folder → one self-contained HTML page."""
+"""Self-contained HTML pages: what a fit left (`page`), and what a folder holds (`check`)."""
 
-from pixelwise.report.page import write_report
-
-__all__ = ["write_report"]
+MARK = "pixelwise check"
+"""Stands near the start of every page of check, so that no other file is taken for one and replaced."""

@@ -1,28 +1,24 @@
-"""A run folder read, and written as one page that needs nothing else: no network, no script, no second file.
+"""A run folder read, and written as one page.
 
 The page shows what there is. A run that was interrupted early has a plan and a log but no scores; each part that is
-missing is replaced by a sentence that says why. Names come from people's folders and may hold anything: the template
-escapes all of them, and characters that no page may contain are replaced.
+missing is replaced by a sentence that says why.
 """
 
-import base64
 import io
 import json
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import jinja2
 import yaml
 from markupsafe import Markup
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pixelwise.errors import DataError
+from pixelwise.report.html import as_uri, count, encoded, figure, plain, render, write_page
 from pixelwise.report.plots import Point, line_plot
 
 FORMAT = 1  # of plan.yaml
@@ -193,14 +189,7 @@ def write_report(run: Path) -> Path:
         raise DataError(f"{run} holds none of plan.yaml, log.jsonl and result.json; pass the folder that fit wrote")
     page = _render(run, _read_plan(run / "plan.yaml"), _read_log(run / "log.jsonl"), _read_result(run / "result.json"))
     path = run / "report.html"
-    beside = run / ".report.html.partial"
-    try:
-        beside.write_bytes(page.encode("utf-8", "replace"))  # file names may hold bytes that are no text
-        beside.replace(path)
-    except OSError as error:
-        beside.unlink(missing_ok=True)
-        reason = error.strerror or error
-        raise DataError(f"cannot write {path}: {reason}; make room or allow writing there, then try again") from error
+    write_page(page, path)
     return path
 
 
@@ -295,18 +284,12 @@ def _validated(kind: type[_AnyRecord], content: object, path: Path) -> _AnyRecor
 
 
 def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> str:
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(percent=percent, count=count, short=short_count, seconds=duration)
-    environment.filters.update(figure=figure, plain=plain, pythonic=repr)
-    source = resources.files("pixelwise.report") / "template.html"
-    template = environment.from_string(source.read_text(encoding="utf-8"))
     result = result or Result()
     scores = result.scores
     best = _best_validation(log)
     outcome = result.outcome or str((log.end or {}).get("reason", "interrupted"))
-    page = template.render(
+    return render(
+        "page.html",
         run=str(run),
         name=result.name or run.resolve().name,
         result=result,
@@ -331,7 +314,6 @@ def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> st
         first_command=_first_command(result, outcome),
         most_listed=MOST_LISTED,
     )
-    return re.sub(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]", "�", page)
 
 
 def _best_validation(log: Log) -> tuple[int, float] | None:
@@ -456,7 +438,7 @@ def _matrix_picture(shares: list[list[float]]) -> str:
             full = (13, 124, 116) if i == j else (214, 69, 52)
             strength = share**0.5  # a few per cent must be visible too
             small.putpixel((j, i), tuple(round(246 + (f - 246) * strength) for f in full))
-    return _as_uri(_encoded(small.resize((side * block, side * block), Image.Resampling.NEAREST), "PNG"), "image/png")
+    return as_uri(encoded(small.resize((side * block, side * block), Image.Resampling.NEAREST), "PNG"), "image/png")
 
 
 def _phases(speed: Speed | None) -> list[tuple[str, float, float]]:
@@ -509,105 +491,16 @@ def picture_uri(run: Path, name: str | None) -> str | None:
                 size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
                 exact = kind == "PNG"
                 reduced = image.resize(size, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
-                content = _encoded(reduced, kind)
+                content = encoded(reduced, kind)
             else:
                 image.verify()
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None
-    return _as_uri(content, f"image/{kind.lower()}")
-
-
-def _encoded(image: Image.Image, kind: str) -> bytes:
-    buffer = io.BytesIO()
-    image.save(buffer, kind)
-    return buffer.getvalue()
-
-
-def _as_uri(content: bytes, kind: str) -> str:
-    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
+    return as_uri(content, f"image/{kind.lower()}")
 
 
 def _number(value: object) -> float | None:
     return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else None
-
-
-def percent(value: float | None, digits: int = 1) -> str:
-    """A share 0–1 for people; small ones keep a digit that says something.
-
-    >>> [percent(share).replace(chr(0x202F), " ") for share in (0.8431, 0.0004, 0.0, None)]
-    ['84.3 %', '0.04 %', '0 %', '–']
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    hundredth = value * 100
-    if hundredth == 0:
-        return "0\u202f%"
-    if 0 < hundredth < 0.1:
-        return f"{hundredth:.1g}\u202f%" if hundredth >= 0.001 else "<\u202f0.001\u202f%"
-    return f"{hundredth:.{digits}f}\u202f%"
-
-
-def count(value: float | None) -> str:
-    """A whole number in groups of three, with spaces that do not break.
-
-    >>> count(1234567).replace(chr(0x202F), "_")
-    '1_234_567'
-    """
-    return "–" if value is None else f"{round(value):,}".replace(",", "\u202f")
-
-
-def short_count(value: float) -> str:
-    """A whole number in at most four characters or so.
-
-    >>> short_count(950), short_count(12_345), short_count(2_500_000)
-    ('950', '12k', '2.5M')
-    """
-    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if value >= limit:
-            scaled = value / limit
-            return f"{scaled:.0f}{unit}" if scaled >= 10 else f"{scaled:.1f}{unit}"
-    return f"{value:.0f}"
-
-
-def duration(seconds: float | None) -> str:
-    """A duration for people.
-
-    >>> duration(0.42), duration(75), duration(3700)
-    ('0.4 s', '1 min 15 s', '1 h 1 min')
-    """
-    if seconds is None:
-        return "–"
-    if seconds < 59.5:
-        return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
-    whole = round(seconds)
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
-def figure(value: float | None) -> str:
-    """A measured number with three digits that count.
-
-    >>> figure(0.0021), figure(33.04), figure(1520), figure(2e-05)
-    ('0.0021', '33', '1520', '2e-5')
-    """
-    if value is None or not math.isfinite(value):
-        return "–"
-    if value == 0:
-        return "0"
-    if abs(value) >= 1000:
-        return f"{value:.0f}"
-    text = f"{value:.3g}"
-    return re.sub(r"e([+-])0*", lambda m: "e" + m[1].replace("+", ""), text)
-
-
-def plain(name: str) -> str:
-    """A key as words.
-
-    >>> plain("class_weights")
-    'class weights'
-    """
-    return name.replace("_", " ")
 
 
 def plan_value(value: object, key: str = "") -> str:

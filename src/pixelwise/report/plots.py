@@ -1,4 +1,4 @@
-"""Line plots as inline SVG.
+"""Plots as inline SVG.
 
 They are drawn by hand because the page is light or dark as its reader likes: colors are the page's CSS variables, text
 is its font. Everything that reaches the markup is a number or is escaped.
@@ -14,6 +14,7 @@ Point = tuple[float, float]
 WIDTH, HEIGHT = 360, 230  # in the SVG's own units, about pixels where three plots stand side by side
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 32
 MOST_POINTS = 400  # more than the plot has columns to show
+LARGEST_DISK = 13  # radius of the most frequent size
 
 
 def line_plot(
@@ -116,6 +117,55 @@ def line_plot(
         parts.append(
             f'<text class="marked" x="{x + shift:.1f}" y="{y + (22 if below else -10):.1f}" text-anchor="{anchor}">'
             f"{escape(values(marked[1]))}</text>"
+        )
+    parts.append("</svg>")
+    return Markup("".join(parts))
+
+
+def size_plot(sizes: Sequence[tuple[int, int, int]]) -> Markup | None:
+    """Pictures by width and height as `<svg>`, a disk's area is their number; None with fewer than two sizes.
+
+    Args:
+        sizes: (height, width, pictures); many different ones are gathered in the cells of a grid.
+    """
+    if len(sizes) < 2:
+        return None
+    columns = nice_ticks(min(w for _, w, _ in sizes), max(w for _, w, _ in sizes), 4)
+    rows = nice_ticks(min(h for h, _, _ in sizes), max(h for h, _, _ in sizes), 4)
+    inner_width, inner_height = WIDTH - LEFT - RIGHT - 2 * LARGEST_DISK, HEIGHT - TOP - BOTTOM - 2 * LARGEST_DISK
+
+    def across(width: float) -> float:
+        return LEFT + LARGEST_DISK + inner_width * (width - columns[0]) / (columns[-1] - columns[0])
+
+    def up(height: float) -> float:
+        return HEIGHT - BOTTOM - LARGEST_DISK - inner_height * (height - rows[0]) / (rows[-1] - rows[0])
+
+    disks: dict[tuple[float, float], tuple[int, int, int, int]] = {}  # place: (pictures, sizes, height, width)
+    cell = 0.5 if len(sizes) <= MOST_POINTS else 6
+    for height, width, number in sorted(sizes, key=lambda size: -size[2]):
+        place = round(across(width) / cell) * cell, round(up(height) / cell) * cell
+        known, kinds, h, w = disks.get(place, (0, 0, height, width))
+        disks[place] = known + number, kinds + 1, h, w
+    most = max(number for number, _, _, _ in disks.values())
+    label = f"Sizes: {len(sizes)} different ones, widths {whole(columns[0])} to {whole(columns[-1])}"
+    parts = [f'<svg class="plot" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(label)}">']
+    for tick in rows:
+        y = up(tick)
+        parts.append(f'<line class="grid" x1="{LEFT}" x2="{WIDTH - RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 4:.1f}" text-anchor="end">{whole(tick)}</text>')
+    for tick in columns:
+        x = across(tick)
+        parts.append(f'<line class="grid" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}"/>')
+        parts.append(
+            f'<text class="tick" x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle">{whole(tick)}</text>'
+        )
+    for (x, y), (number, kinds, height, width) in sorted(disks.items(), key=lambda disk: -disk[1][0]):
+        radius = max(2.2, LARGEST_DISK * math.sqrt(number / most))
+        more = f" and {kinds - 1} sizes near" if kinds > 1 else ""
+        pictures = "1 picture" if number == 1 else f"{number} pictures"
+        parts.append(
+            f'<circle class="disk" cx="{x:.1f}" cy="{y:.1f}" r="{radius:.1f}">'
+            f"<title>{height} × {width}{more}: {pictures}</title></circle>"
         )
     parts.append("</svg>")
     return Markup("".join(parts))
