@@ -20,8 +20,8 @@ from pathlib import Path
 
 import numpy as np
 
-from pixelwise.data.camvid import LABELS
 from pixelwise.data.decode import decode_mask
+from pixelwise.data.sets.camvid import LABELS
 
 SMALL = ["model_options={width: 0.25}", "crop_size=[160, 160]", "batch_size=6", "validate_every=150"]
 

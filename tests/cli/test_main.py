@@ -38,6 +38,12 @@ def run(capsys, *arguments):
     return ended.value.code, out.out, out.err
 
 
+@pytest.fixture(autouse=True)
+def _own_place(tmp_path, monkeypatch):
+    """What commands write beside the user goes nowhere else."""
+    monkeypatch.chdir(tmp_path)
+
+
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder and a run of it."""

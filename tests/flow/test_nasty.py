@@ -22,10 +22,10 @@ import tifffile
 from PIL import Image, ImageFilter
 
 from pixelwise.cli.main import main
-from pixelwise.data.ade20k import LABELS as ADE20K
-from pixelwise.data.camvid import LABELS as CAMVID
-from pixelwise.data.cityscapes import TRAIN_ID_LABELS as CITYSCAPES
-from pixelwise.data.voc import LABELS as VOC
+from pixelwise.data.sets.ade20k import LABELS as ADE20K
+from pixelwise.data.sets.camvid import LABELS as CAMVID
+from pixelwise.data.sets.cityscapes import TRAIN_ID_LABELS as CITYSCAPES
+from pixelwise.data.sets.voc import LABELS as VOC
 from pixelwise.labels import voc_color
 
 SIZE = (48, 64)

@@ -3,11 +3,11 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from pixelwise.data.camvid import camvid
-from pixelwise.data.cityscapes import cityscapes
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.plain import folder
-from pixelwise.data.voc import voc2012
+from pixelwise.data.sets.camvid import camvid
+from pixelwise.data.sets.cityscapes import cityscapes
+from pixelwise.data.sets.voc import voc2012
 from pixelwise.errors import unknown_name
 
 DATASETS: dict[str, Callable[..., PairDataset]] = {

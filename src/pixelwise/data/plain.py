@@ -33,18 +33,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
-from pixelwise.data.ade20k import ade20k_named
-from pixelwise.data.ade20k_full import ade20k_full_layout
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.camvid import camvid_layout
-from pixelwise.data.cityscapes import cityscapes_layout
-from pixelwise.data.classnames import find_class_names
-from pixelwise.data.coco import coco_layout
-from pixelwise.data.coco_stuff import coco_stuff_named
 from pixelwise.data.decode import MASK_EXTENSIONS
-from pixelwise.data.encoding import decide
 from pixelwise.data.folder import PairDataset, chosen_split
-from pixelwise.data.labelme import labelme_layout
+from pixelwise.data.formats.ade20k_full import ade20k_full_layout
+from pixelwise.data.formats.coco import coco_layout
+from pixelwise.data.formats.labelme import labelme_layout
+from pixelwise.data.formats.nnunet import nnunet_layout
+from pixelwise.data.formats.objects import objects_layout
+from pixelwise.data.formats.yolo import yolo_layout
 from pixelwise.data.layout import (
     ARRAY_EXTENSIONS,
     Fault,
@@ -56,17 +53,20 @@ from pixelwise.data.layout import (
     normal,
 )
 from pixelwise.data.lists import split_by_ids
-from pixelwise.data.nnunet import nnunet_layout
-from pixelwise.data.nyud import nyud_layout, nyud_named
-from pixelwise.data.objects import objects_layout
-from pixelwise.data.pascal_context import pascal_context_layout
-from pixelwise.data.person_part import person_part_layout
 from pixelwise.data.sample import MaskSource, Pair, path_of
-from pixelwise.data.sbd import sbd_layout
 from pixelwise.data.scan import MaskStatistics, scan
-from pixelwise.data.voc import voc_layout
+from pixelwise.data.sets.ade20k import ade20k_named
+from pixelwise.data.sets.camvid import camvid_layout
+from pixelwise.data.sets.cityscapes import cityscapes_layout
+from pixelwise.data.sets.coco_stuff import coco_stuff_named
+from pixelwise.data.sets.nyud import nyud_layout, nyud_named
+from pixelwise.data.sets.pascal_context import pascal_context_layout
+from pixelwise.data.sets.person_part import person_part_layout
+from pixelwise.data.sets.sbd import sbd_layout
+from pixelwise.data.sets.voc import voc_layout
+from pixelwise.data.values.classnames import find_class_names
+from pixelwise.data.values.encoding import decide
 from pixelwise.data.words import IMAGE_WORDS, MASK_WORDS, place_of, says_mask, words_of
-from pixelwise.data.yolo import yolo_layout
 from pixelwise.errors import DataError, DataQuestion
 
 _NUMBER = re.compile(r"(?<![0-9a-z])[0-9a-f]{6,}(?![0-9a-z])|\d+")  # decimal, or long and hexadecimal

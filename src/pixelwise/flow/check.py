@@ -11,8 +11,8 @@ from typing import Any
 from pixelwise.data import open_dataset
 from pixelwise.data.answers import Answers
 from pixelwise.data.archive import archive_stem, is_archive
-from pixelwise.data.classnames import write_classes as write_table
 from pixelwise.data.layout import Layout, checked_folder
+from pixelwise.data.values.classnames import write_classes as write_table
 from pixelwise.errors import BadOption, DataError
 from pixelwise.flow.convert import Conversion, convert
 from pixelwise.flow.doctor import Understanding, understand

@@ -23,10 +23,10 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from pixelwise.data.classnames import write_classes
 from pixelwise.data.decode import read_image, read_mask, upright
 from pixelwise.data.sample import MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics
+from pixelwise.data.values.classnames import write_classes
 from pixelwise.errors import BadOption, DataError
 from pixelwise.flow.doctor import Understanding
 from pixelwise.labels import LabelSet, voc_color

@@ -1,8 +1,8 @@
 """The doctor: what is this folder, which classes do its masks hold, and what is wrong with it?
 
 `understand` finds the layout (`data.plain`), reads every picture and mask once (`data.scan`), decides what the values
-mean (`data.encoding`) and lists the faults. What cannot be understood is refused in one line; what is understood but
-broken is a list of faults, and the pairs without fault are the splits.
+mean (`data.values.encoding`) and lists the faults. What cannot be understood is refused in one line; what is understood
+but broken is a list of faults, and the pairs without fault are the splits.
 
 The rule for a folder with some bad files: a fault with severity "error" stops a fit, and `check` ends with exit code 1,
 since silently training on the rest would hide it; `check --fix OUT` writes the rest, and what can be repaired, as a
@@ -20,15 +20,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.classnames import find_class_names, read_class_names
 from pixelwise.data.decode import ImageInfo
 from pixelwise.data.duplicates import Alike, find_alike
-from pixelwise.data.encoding import decide, first_place
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.plain import find_layout
 from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics, Scan, scan
+from pixelwise.data.values.classnames import find_class_names, read_class_names
+from pixelwise.data.values.encoding import decide, first_place
 from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet, unpack_color
 
@@ -198,7 +198,7 @@ def understand(
     Args:
         folder: with pictures and masks in a layout that is recognized; or a zip of one.
         answers: to questions that the folder leaves open.
-        classes: a file of class names (`data.classnames`) instead of the one that lies near the masks.
+        classes: a file of class names (`data.values.classnames`) instead of the one that lies near the masks.
         layout: the pairs, where they are known; found if left out.
         workers: threads that read.
         progress: called with (files read, files) from this thread.

@@ -18,9 +18,8 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.classnames import ClassNames, find_class_names
 from pixelwise.data.decode import IMAGE_EXTENSIONS, image_info
-from pixelwise.data.finding import (
+from pixelwise.data.formats.finding import (
     Pictures,
     counted,
     fault_of,
@@ -35,10 +34,11 @@ from pixelwise.data.finding import (
     split_of_directory,
     unique_names,
 )
+from pixelwise.data.formats.shapes import Drawing, Shape, bitmap, circle, discs, flaw, line, polygon, rectangle
 from pixelwise.data.layout import Fault, Layout, normal
 from pixelwise.data.sample import Pair
 from pixelwise.data.scan import cache_folder
-from pixelwise.data.shapes import Drawing, Shape, bitmap, circle, discs, flaw, line, polygon, rectangle
+from pixelwise.data.values.classnames import ClassNames, find_class_names
 from pixelwise.errors import DataError
 from pixelwise.files import replacing
 from pixelwise.labels import VOID, VOID_16, LabelSet

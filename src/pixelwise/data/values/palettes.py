@@ -8,10 +8,10 @@ license plate; both are void in the masks of numbers. ADE20K: (140, 140, 140) is
 
 from collections.abc import Collection, Iterable
 
-from pixelwise.data.ade20k import LABELS as ADE20K
-from pixelwise.data.camvid import LABELS as CAMVID
-from pixelwise.data.cityscapes import COLOR_LABELS as CITYSCAPES
-from pixelwise.data.voc import COLOR_LABELS as VOC
+from pixelwise.data.sets.ade20k import LABELS as ADE20K
+from pixelwise.data.sets.camvid import LABELS as CAMVID
+from pixelwise.data.sets.cityscapes import COLOR_LABELS as CITYSCAPES
+from pixelwise.data.sets.voc import COLOR_LABELS as VOC
 from pixelwise.labels import VOID, Color, LabelSet, pack_color, unpack_color
 
 MIN_CLASSES = 3

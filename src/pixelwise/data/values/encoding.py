@@ -12,7 +12,7 @@ The readings, in this order:
    beside small or dense numbers, and 253 and 254 beside small ones; beside evenly spaced grays up to 255 it is a class;
    in between it is asked for.
 
-Smoothed edges and lossy files are taken for the nearest class, or asked for, as `data.blends` says.
+Smoothed edges and lossy files are taken for the nearest class, or asked for, as `data.values.blends` says.
 
 Refused: masks of colors beside masks of numbers; more than 64 colors; values beyond the class names in all masks (in
 some, they are these masks' faults). Asked for, by the
@@ -24,7 +24,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pixelwise.data.answers import NOTHING, Answers, Asked
-from pixelwise.data.blends import (
+from pixelwise.data.layout import Fault
+from pixelwise.data.sample import MaskSource, path_of
+from pixelwise.data.scan import MAX_VALUES, MaskStatistics
+from pixelwise.data.values.blends import (
     CREAM,
     ID_LIMIT,
     Total,
@@ -39,11 +42,8 @@ from pixelwise.data.blends import (
     voc_colors,
     warned,
 )
-from pixelwise.data.classnames import ClassNames
-from pixelwise.data.layout import Fault
-from pixelwise.data.palettes import MIN_CLASSES, PALETTES, WORDS, fitting_palettes, nearly
-from pixelwise.data.sample import MaskSource, path_of
-from pixelwise.data.scan import MAX_VALUES, MaskStatistics
+from pixelwise.data.values.classnames import ClassNames
+from pixelwise.data.values.palettes import MIN_CLASSES, PALETTES, WORDS, fitting_palettes, nearly
 from pixelwise.errors import DataError, DataQuestion
 from pixelwise.labels import NEAR, VOID, VOID_16, Color, LabelSet, pack_color, unpack_color, voc_color
 

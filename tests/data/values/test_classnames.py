@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelwise.data.classnames import find_class_names, read_class_names, write_classes
+from pixelwise.data.values.classnames import find_class_names, read_class_names, write_classes
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, LabelSet, pack_color, voc_color
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelwise.data.ade20k_full import ade20k_full_layout
+from pixelwise.data.formats.ade20k_full import ade20k_full_layout
 from pixelwise.errors import DataError
 
 

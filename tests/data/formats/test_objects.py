@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pixelwise.data.answers import Answers
-from pixelwise.data.objects import object_pixels, objects_layout
+from pixelwise.data.formats.objects import object_pixels, objects_layout
 from pixelwise.errors import DataError
 
 SIZE = (12, 16)

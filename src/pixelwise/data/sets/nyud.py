@@ -18,10 +18,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.classnames import FILES
 from pixelwise.data.layout import ARRAY_EXTENSIONS, Layout, directories, read_text
 from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, told_lists
 from pixelwise.data.sample import path_of
+from pixelwise.data.values.classnames import FILES
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, LabelSet
 

@@ -12,10 +12,10 @@ Source: Mottaghi et al. 2014.
 from pathlib import Path
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.classnames import read_class_names
 from pixelwise.data.decode import MASK_EXTENSIONS
 from pixelwise.data.layout import Layout, directories
 from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, told_lists
+from pixelwise.data.values.classnames import read_class_names
 from pixelwise.errors import DataError, DataQuestion
 from pixelwise.labels import VOID, VOID_16, LabelSet
 

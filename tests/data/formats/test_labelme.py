@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelwise.data.answers import Answers
 from pixelwise.data.decode import image_info
-from pixelwise.data.labelme import labelme_layout
+from pixelwise.data.formats.labelme import labelme_layout
 from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet
 

@@ -3,8 +3,8 @@
 import pytest
 
 from pixelwise.data.answers import Answers
-from pixelwise.data.nyud import NAMES
 from pixelwise.data.plain import find_layout
+from pixelwise.data.sets.nyud import NAMES
 from pixelwise.errors import DataError
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from pixelwise.data.ade20k import LABELS, NAMES
 from pixelwise.data.plain import find_layout
+from pixelwise.data.sets.ade20k import LABELS, NAMES
 
 
 def ade20k(root):

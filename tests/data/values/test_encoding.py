@@ -8,10 +8,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pixelwise.data.answers import Answers
-from pixelwise.data.classnames import read_class_names, write_classes
 from pixelwise.data.decode import decode_mask
-from pixelwise.data.encoding import decide
 from pixelwise.data.scan import mask_statistics
+from pixelwise.data.values.classnames import read_class_names, write_classes
+from pixelwise.data.values.encoding import decide
 from pixelwise.errors import DataError, DataQuestion
 from pixelwise.labels import VOID, LabelSet, pack_color, voc_color
 

@@ -19,9 +19,8 @@ import yaml
 from numpy.typing import NDArray
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.classnames import find_class_names
 from pixelwise.data.decode import IMAGE_EXTENSIONS, read_info
-from pixelwise.data.finding import (
+from pixelwise.data.formats.finding import (
     Pictures,
     counted,
     fault_of,
@@ -34,9 +33,10 @@ from pixelwise.data.finding import (
     split_of_directory,
     unique_names,
 )
+from pixelwise.data.formats.shapes import Drawing, Shape, flaw, polygon
 from pixelwise.data.layout import Fault, Layout, normal, read_text
 from pixelwise.data.sample import Pair
-from pixelwise.data.shapes import Drawing, Shape, flaw, polygon
+from pixelwise.data.values.classnames import find_class_names
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, VOID_16, LabelSet
 

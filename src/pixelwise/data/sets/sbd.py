@@ -12,7 +12,7 @@ from pathlib import Path
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.layout import ARRAY_EXTENSIONS, Layout, directories
 from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, told_lists
-from pixelwise.data.voc import LABELS as VOC_LABELS
+from pixelwise.data.sets.voc import LABELS as VOC_LABELS
 from pixelwise.labels import LabelSet
 
 LABELS = LabelSet(VOC_LABELS.names, table={i: i for i in range(21)})

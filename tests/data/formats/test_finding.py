@@ -4,7 +4,15 @@ from pathlib import Path
 
 import pytest
 
-from pixelwise.data.finding import Pictures, fault_of, files_ending, into_splits, read_json, split_of, unique_names
+from pixelwise.data.formats.finding import (
+    Pictures,
+    fault_of,
+    files_ending,
+    into_splits,
+    read_json,
+    split_of,
+    unique_names,
+)
 from pixelwise.data.sample import Pair
 from pixelwise.errors import DataError
 

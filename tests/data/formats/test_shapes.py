@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from pixelwise.data.shapes import (
+from pixelwise.data.formats.shapes import (
     Drawing,
     area,
     bitmap,

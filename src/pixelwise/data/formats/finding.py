@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pixelwise.data.classnames import VOID_NAMES
 from pixelwise.data.layout import Fault, FaultKind, files_below, normal, pictures_below, read_text
 from pixelwise.data.sample import Pair
+from pixelwise.data.values.classnames import VOID_NAMES
 from pixelwise.data.words import SPLIT_WORDS
 from pixelwise.errors import DataError
 
@@ -123,7 +123,7 @@ def shape_fault(path: Path, told: str, problem: str) -> Fault:
 
     Args:
         told: the file and the place of the shape.
-        problem: the end of the sentence, as `pixelwise.data.shapes` gives it.
+        problem: the end of the sentence, as `pixelwise.data.formats.shapes` gives it.
     """
     what, _, expected = problem.partition("; ")
     reason = f"{told}, {what}" + (f" ({expected})" if expected else "") + ", and is left out"

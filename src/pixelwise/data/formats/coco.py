@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.finding import (
+from pixelwise.data.formats.finding import (
     Pictures,
     counted,
     fault_of,
@@ -35,9 +35,9 @@ from pixelwise.data.finding import (
     split_of_directory,
     unique_names,
 )
+from pixelwise.data.formats.shapes import Drawing, Shape, area, flaw, polygon, runs
 from pixelwise.data.layout import Fault, Layout, normal
 from pixelwise.data.sample import Pair
-from pixelwise.data.shapes import Drawing, Shape, area, flaw, polygon, runs
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, VOID_16, LabelSet
 

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.decode import decode_mask
-from pixelwise.data.finding import (
+from pixelwise.data.formats.finding import (
     counted,
     fault_of,
     files_ending,

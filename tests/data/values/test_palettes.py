@@ -3,7 +3,7 @@
 import pytest
 
 from pixelwise.data.answers import PALETTES as WORDS_OF_ANSWERS
-from pixelwise.data.palettes import PALETTES, WORDS, fitting_palettes, nearly
+from pixelwise.data.values.palettes import PALETTES, WORDS, fitting_palettes, nearly
 from pixelwise.labels import VOID, pack_color
 
 

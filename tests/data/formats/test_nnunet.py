@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelwise.data.nnunet import nnunet_layout
+from pixelwise.data.formats.nnunet import nnunet_layout
 from pixelwise.data.sample import Channels
 from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet

@@ -26,7 +26,7 @@ from PIL import Image as PillowImage
 
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.decode import decode_mask, image_info
-from pixelwise.data.finding import counted, into_splits, is_background, split_of_directory, unique_names
+from pixelwise.data.formats.finding import counted, into_splits, is_background, split_of_directory, unique_names
 from pixelwise.data.layout import Fault, Layout, normal, pictures_below
 from pixelwise.data.sample import DrawnMask, Pair
 from pixelwise.data.words import IMAGE_WORDS, MASK_WORDS, SPLIT_WORDS

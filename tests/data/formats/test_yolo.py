@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from pixelwise.data.answers import Answers
-from pixelwise.data.yolo import yolo_layout
+from pixelwise.data.formats.yolo import yolo_layout
 from pixelwise.errors import DataError
 
 SIZE = (20, 40)

@@ -16,7 +16,7 @@ from typing import Any
 
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.decode import IMAGE_EXTENSIONS
-from pixelwise.data.finding import counted, is_background, is_void, read_json
+from pixelwise.data.formats.finding import counted, is_background, is_void, read_json
 from pixelwise.data.layout import Fault, Layout, directories, normal
 from pixelwise.data.sample import Channels, ImageSource, Pair
 from pixelwise.errors import DataError

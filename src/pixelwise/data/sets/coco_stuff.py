@@ -11,9 +11,9 @@ Source: Caesar et al. 2018.
 import re
 from dataclasses import replace
 
-from pixelwise.data.classnames import read_class_names
 from pixelwise.data.layout import Layout, directories
 from pixelwise.data.sample import path_of
+from pixelwise.data.values.classnames import read_class_names
 from pixelwise.labels import VOID, LabelSet
 
 _STEM = re.compile(r"\d{12}")

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from pixelwise.data.answers import Answers
-from pixelwise.data.coco import coco_layout
+from pixelwise.data.formats.coco import coco_layout
 from pixelwise.errors import DataError
 
 SIZE = (30, 40)
