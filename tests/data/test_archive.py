@@ -10,8 +10,8 @@ import pytest
 from PIL import Image
 
 from pixelwise.data.archive import unpacked
+from pixelwise.data.find import find_layout
 from pixelwise.data.layout import checked_folder
-from pixelwise.data.plain import find_layout
 from pixelwise.errors import DataError
 
 

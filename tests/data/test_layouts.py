@@ -9,9 +9,9 @@ from PIL import Image
 
 from pixelwise.data import DATASETS, list_datasets, open_dataset
 from pixelwise.data.answers import Answers
+from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import pictures_below
-from pixelwise.data.plain import find_layout
 from pixelwise.data.sample import Pair
 from pixelwise.errors import DataError, DataQuestion, LabelError, ShapeError, UnknownName
 from pixelwise.labels import LabelSet, pack_color

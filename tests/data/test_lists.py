@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
+from pixelwise.data.find import find_layout
 from pixelwise.data.lists import file_ending_in, read_pairs, split_of_list
-from pixelwise.data.plain import find_layout
 from pixelwise.errors import DataError
 
 

@@ -99,6 +99,17 @@ def test_classes_of_outlines_are_told_by_name(tmp_path):
     assert [int(n) for n in found.pixel_counts] == [3 * (240 - 108), 3 * 72] and found.void_pixels == 3 * 36
 
 
+def test_masks_beside_outlines_are_told(folder):
+    for file in sorted((folder / "images").iterdir()):
+        box = [{"label": "square", "shape_type": "rectangle", "points": [[2, 2], [9, 9]]}]
+        record = {"shapes": box, "imagePath": file.name, "imageHeight": 32, "imageWidth": 40}
+        file.with_suffix(".json").write_text(json.dumps(record))
+    found = look_at(folder)
+    assert found.labels.names == ("background", "square")
+    assert "the masks in masks/ are passed over, since there are outlines; --as masks=masks takes them" in found.notes
+    assert look_at(folder, read_as=["masks=masks"]).labels.names == ("background", "foreground")
+
+
 def test_a_clean_copy(folder, tmp_path, capsys):
     (folder / "images" / "img_00.png").write_bytes(b"")
     code, out, _ = command(capsys, "check", folder, "--fix", "clean", "--no-page")

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from pixelwise.data.find import folder
 from pixelwise.data.folder import PairDataset
-from pixelwise.data.plain import folder
 from pixelwise.data.sets.camvid import camvid
 from pixelwise.data.sets.cityscapes import cityscapes
 from pixelwise.data.sets.voc import voc2012

@@ -35,68 +35,23 @@ from typing import NamedTuple
 
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.decode import MASK_EXTENSIONS
-from pixelwise.data.folder import PairDataset, chosen_split
-from pixelwise.data.formats.ade20k_full import ade20k_full_layout
-from pixelwise.data.formats.coco import coco_layout
-from pixelwise.data.formats.labelme import labelme_layout
-from pixelwise.data.formats.nnunet import nnunet_layout
-from pixelwise.data.formats.objects import objects_layout
-from pixelwise.data.formats.yolo import yolo_layout
 from pixelwise.data.layout import (
     ARRAY_EXTENSIONS,
     Fault,
     Layout,
-    checked_folder,
     directories,
     files_below,
     foreign_files,
     normal,
 )
-from pixelwise.data.lists import split_by_ids
-from pixelwise.data.sample import MaskSource, Pair, path_of
-from pixelwise.data.scan import MaskStatistics, scan
-from pixelwise.data.sets.ade20k import ade20k_named
-from pixelwise.data.sets.camvid import camvid_layout
-from pixelwise.data.sets.cityscapes import cityscapes_layout
-from pixelwise.data.sets.coco_stuff import coco_stuff_named
-from pixelwise.data.sets.nyud import nyud_layout, nyud_named
-from pixelwise.data.sets.pascal_context import pascal_context_layout
-from pixelwise.data.sets.person_part import person_part_layout
-from pixelwise.data.sets.sbd import sbd_layout
-from pixelwise.data.sets.voc import voc_layout
-from pixelwise.data.values.classnames import find_class_names
-from pixelwise.data.values.encoding import decide
+from pixelwise.data.sample import Pair
 from pixelwise.data.words import IMAGE_WORDS, MASK_WORDS, place_of, says_mask, words_of
 from pixelwise.errors import DataError, DataQuestion
 
 _NUMBER = re.compile(r"(?<![0-9a-z])[0-9a-f]{6,}(?![0-9a-z])|\d+")  # decimal, or long and hexadecimal
-_Finder = Callable[[Path, Answers], Layout | None]
 
-_MOST_SETS = 40
+MOST_SETS = 40
 """A folder with more folders than this is not looked through for sets of their own: they are parts of one."""
-
-_KNOWN: tuple[_Finder, ...] = (  # data sets with a structure of their own
-    cityscapes_layout,
-    sbd_layout,
-    pascal_context_layout,
-    person_part_layout,
-    nyud_layout,
-    voc_layout,
-)
-_ANNOTATIONS: tuple[_Finder, ...] = (  # formats recognized by their files
-    nnunet_layout,
-    coco_layout,
-    yolo_layout,
-    ade20k_full_layout,
-    labelme_layout,
-)
-_LISTS: tuple[_Finder, ...] = (camvid_layout,)
-_OBJECTS: tuple[_Finder, ...] = (objects_layout,)  # plain folders with one mask for each object
-_NAMED: tuple[Callable[[Layout], Layout], ...] = (
-    ade20k_named,
-    coco_stuff_named,
-    nyud_named,
-)  # data sets in plain folders
 
 _IMAGE_AFFIXES = sorted(IMAGE_WORDS - {"x", "raw"} | {"sat", "rgb"}, key=len, reverse=True)
 _MASK_AFFIXES = sorted(MASK_WORDS - {"y"}, key=len, reverse=True)
@@ -127,127 +82,15 @@ class _Directory:
     chosen: bool = False  # by an answer
 
 
-def folder(root: str | Path, split: str | None = None) -> PairDataset:
-    """The pictures of a folder in any layout that is recognized, with the classes that its masks tell.
-
-    Every mask is read once, and what it holds is remembered (`pixelwise.data.scan`).
-
-    Args:
-        root: the folder.
-        split: "train", "val" or "test" as the folder names them; "all" or None where it names none.
-
-    Raises:
-        DataError: the folder is not understood, a mask cannot be read, or there is no such split.
-    """
-    layout = find_layout(checked_folder(root))
-    pairs = [pair for pairs in layout.splits.values() for pair in pairs]
-    found = scan(pairs, layout.root)
-    masks: dict[MaskSource, MaskStatistics] = {}
-    for path, mask in found.masks.items():
-        if isinstance(mask, DataError):
-            raise mask
-        masks[path] = mask
-    names = find_class_names({path_of(mask).parent for mask in masks}, layout.root)
-    labels = decide(masks, names=names, known=layout.labels, answers=replace(NOTHING, values=layout.values)).labels
-    datasets = {name: PairDataset(pairs, labels, layout.root, name) for name, pairs in layout.splits.items()}
-    return chosen_split(datasets, split, layout.root)
-
-
-def find_layout(root: Path, answers: Answers = NOTHING) -> Layout:
-    """The layout of a folder, from names alone.
-
-    In this order: a known data set by its structure, annotation files, lists of pairs, a plain folder. A folder with
-    nothing but one folder in it is that folder; one that holds several sets is refused with their names.
-
-    Raises:
-        DataError: no layout is recognized, or two are equally likely; one line says what was found instead.
-    """
-    root = _unwrapped(root)
-    for find in (*_KNOWN, *_ANNOTATIONS, *_LISTS):
-        layout = find(root, answers)
-        if layout is not None:
-            _check_alone(root, layout.root)
-            return layout
-    inside = _known_inside(root)
-    if len(inside) > 1:
-        raise _several(root, inside)
-    if inside:
-        return find_layout(inside[0], answers)
-    for find in _OBJECTS:
-        layout = find(root, answers)
-        if layout is not None:
-            return layout
-    layout = split_by_ids(plain_layout(root, answers))
-    for named in _NAMED:
-        layout = named(layout)
-    return layout
-
-
-def _unwrapped(root: Path) -> Path:
-    """The folder itself, or the one folder in it where there is nothing else and its name says nothing."""
-    for _ in range(8):
-        with os.scandir(root) as entries:
-            names = [entry.name for entry in entries if not entry.name.startswith(".")]
-        below = directories(root, 1)[1:]
-        if len(below) != 1 or any((root / name).is_file() for name in names) or words_of(below[0].name) != (None, None):
-            return root
-        if len(directories(below[0], 1)) == 1:
-            return root
-        root = below[0]
-    return root
-
-
-def _known_inside(root: Path) -> list[Path]:
-    """The folders right below that each are a set by themselves, where one at least is known and `root` is no set."""
-    below = directories(root, 1)[1:]
-    if len(below) > _MOST_SETS or any(words_of(child.name) != (None, None) for child in below):
-        return []
-    known = [child for child in below if _is_known(child)]
-    if not known:
-        return []
-    return [child for child in below if child in known or _is_plain(child)]
-
-
-def _check_alone(root: Path, home: Path) -> None:
-    """A known data set that was found below `root` must be the only set there.
-
-    Raises:
-        _SeveralSets: it is not.
-    """
-    if home != root and root in home.parents:
-        own = root / home.relative_to(root).parts[0]
-        beside = [d for d in directories(root, 1)[1:] if d != own and words_of(d.name) == (None, None)]
-        sets = [d for d in beside if _is_known(d) or _is_plain(d)]
-        if sets:
-            raise _several(root, [own, *sets])
-
-
-def _is_known(child: Path) -> bool:
-    try:
-        return any(find(child, NOTHING) is not None for find in (*_KNOWN, *_ANNOTATIONS, *_LISTS))
-    except DataError as error:
-        return isinstance(error, DataQuestion)
-
-
-def _is_plain(child: Path) -> bool:
-    try:
-        if any(find(child, NOTHING) is not None for find in _KNOWN):
-            return False
-        return bool(plain_layout(child).splits)
-    except DataQuestion:
-        return True
-    except DataError as error:
-        return isinstance(error, _SeveralSets)
-
-
-class _SeveralSets(DataError):
+class SeveralSets(DataError):
     """A folder holds several complete sets."""
 
 
-def _several(root: Path, sets: Iterable[Path], also: str = "") -> _SeveralSets:
+def several_sets(root: Path, sets: Iterable[Path], also: str = "") -> SeveralSets:
+    """The refusal of a folder with several sets, which names them."""
     names = sorted(path.relative_to(root).as_posix() for path in sets)
     shown = ", ".join(names[:8]) + (" …" if len(names) > 8 else "")
-    return _SeveralSets(f"{root} holds {len(names)} sets, {shown}; which one is meant? Pass its folder{also}")
+    return SeveralSets(f"{root} holds {len(names)} sets, {shown}; which one is meant? Pass its folder{also}")
 
 
 def plain_layout(root: Path, answers: Answers = NOTHING) -> Layout:
@@ -373,14 +216,14 @@ def _check_one_set(root: Path, reading: "_Reading", told: Mapping[Path, _Directo
     """Pictures and masks in several folders below must be parts of one set, by the names of these folders.
 
     Raises:
-        _SeveralSets: they are sets of their own.
+        SeveralSets: they are sets of their own.
     """
     homes = dict.fromkeys(told[image.parent].home for image, _ in reading.pairs.values())
     masks = {told[mask.parent].home for _, mask in reading.pairs.values()}
-    if 1 < len(homes) <= _MOST_SETS and "" not in homes and masks == set(homes):
+    if 1 < len(homes) <= MOST_SETS and "" not in homes and masks == set(homes):
         if len({_NUMBER.sub("#", home.lower()) for home in homes}) > 1:
             also = ", or put the pictures of all into one images/ and their masks into one masks/"
-            raise _several(root, [root / home for home in homes], also)
+            raise several_sets(root, [root / home for home in homes], also)
 
 
 @dataclass(frozen=True)
@@ -428,7 +271,7 @@ def _readings(
             homes.setdefault(told[directory].word, set()).add(told[directory].home)
         for directory, files in part.items():  # auto/labels and manual/labels, each by itself
             about = told[directory]
-            if apart and 1 < len(homes[about.word]) <= _MOST_SETS and about.home:
+            if apart and 1 < len(homes[about.word]) <= MOST_SETS and about.home:
                 alone = replace(about, below=about.below.removeprefix(about.home).lstrip("/"))
                 place = f"{about.home}/{about.word}"
                 groups.setdefault(place, []).extend((_key(alone, file), file) for file in files)

@@ -1,6 +1,6 @@
 """The doctor: what is this folder, which classes do its masks hold, and what is wrong with it?
 
-`understand` finds the layout (`data.plain`), reads every picture and mask once (`data.scan`), decides what the values
+`understand` finds the layout (`data.find`), reads every picture and mask once (`data.scan`), decides what the values
 mean (`data.values.encoding`) and lists the faults. What cannot be understood is refused in one line; what is understood
 but broken is a list of faults, and the pairs without fault are the splits.
 
@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.decode import ImageInfo
 from pixelwise.data.duplicates import Alike, find_alike
+from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Fault, Layout, checked_folder
-from pixelwise.data.plain import find_layout
 from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics, Scan, scan
 from pixelwise.data.values.classnames import find_class_names, read_class_names

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from pixelwise.data import open_dataset
 from pixelwise.data.answers import NOTHING, Answers
+from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Fault, Layout, checked_folder
-from pixelwise.data.plain import find_layout
 from pixelwise.data.sample import Pair, path_of
 from pixelwise.data.scan import scan
 from pixelwise.errors import DataError

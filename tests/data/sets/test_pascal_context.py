@@ -3,7 +3,7 @@
 import pytest
 
 from pixelwise.data.answers import Answers
-from pixelwise.data.plain import find_layout
+from pixelwise.data.find import find_layout
 from pixelwise.errors import DataError, DataQuestion
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from pixelwise.data.plain import find_layout
+from pixelwise.data.find import find_layout
 from pixelwise.errors import DataError
 
 
