@@ -340,7 +340,7 @@ class TestKnownLayouts:
         self.voc(tmp_path, blocks([voc_color(i) for i in ids] if colors else ids))
         found = understand(tmp_path)
         assert found.labels.num_classes == 21 and found.labels.names[15] == "person"
-        assert found.encoding.startswith("the data set's own: ") and classes(found) == ids
+        assert found.encoding.startswith("the data set's own table: ") and classes(found) == ids
 
     def test_a_value_that_voc_does_not_have(self, tmp_path):
         self.voc(tmp_path, blocks([0, 15]), blocks([0, 34, 35]))

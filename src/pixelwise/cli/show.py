@@ -265,14 +265,30 @@ def print_understanding(console: Console, understanding: "Understanding", *, sho
         console.print(f"… and {len(faults) - limit} more", style="dim")
 
 
+_KINDS = {
+    "orphan": "without partner",
+    "twin": "same name twice",
+    "missing": "listed but missing",
+    "unreadable": "cannot be read",
+    "size": "size differs",
+    "value": "wrong values",
+    "blended": "smoothed edges",
+    "kind": "other channels or bits",
+    "void": "void",
+    "classes": "classes missing or rare",
+    "duplicate": "duplicates",
+    "object": "outlines",
+}
+
+
 def fault_summary(understanding: "Understanding") -> str:
-    """How many errors and warnings of which kinds: "2 errors (1 size, 1 unreadable) and 1 warning (1 orphan)"."""
+    """How many errors and warnings of which kinds: "2 errors (size differs: 1, cannot be read: 1) and 1 warning …"."""
     parts = []
     for severity in ("error", "warning"):
         kinds = Counter(fault.kind for fault in understanding.faults if fault.severity == severity)
         if kinds:
             total = kinds.total()
-            listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+            listed = ", ".join(f"{_KINDS[kind]}: {count}" for kind, count in kinds.most_common())
             parts.append(f"{total} {severity}{'s' if total != 1 else ''} ({listed})")
     return " and ".join(parts)
 

@@ -133,10 +133,23 @@ class Understanding:
         bits = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}[self.dtype]
         return (
             f"{count} picture{'s' if count != 1 else ''} with masks ({parts}): {self.layout}. "
-            f"Paired by this rule: {self.rule}. The masks were read so: {self.encoding}. "
+            f"Paired by this rule: {self.rule}. {self._masks_told()}. "
             f"The pictures are {size} pixels (height × width), {kind}, {bits}"
             + (f", channels {', '.join(self.channel_names)}" if self.channels not in (1, 3) else "")
             + "."
+        )
+
+    def _masks_told(self) -> str:
+        """How the masks were read; with many classes only the first ones, since the table lists them."""
+        if self.labels.num_classes <= 6:
+            return f"The masks were read so: {self.encoding}"
+        source, colon, _ = self.encoding.partition(": ")
+        what = "colors" if self.labels.colors else "numbers"
+        void = self.labels.values_of(self.labels.void)
+        return (
+            f"The masks hold {what} of {self.labels.num_classes} classes ({', '.join(self.labels.names[:3])} …)"
+            + (f", with {void} for void" if void else "")
+            + (f"; read by {source}" if colon and "→" not in source else "")
         )
 
     def datasets(self) -> dict[str, PairDataset]:

@@ -189,10 +189,11 @@ def _layout(root: Path, found: _Found, pictures: Mapping[Path, tuple[Path, ...]]
 def _bowl(root: Path, pictures: Mapping[Path, tuple[Path, ...]]) -> _Found | None:
     """<id>/images/<one picture> with <id>/masks/*: each picture has a folder of its own."""
     found = {}
+    masks_in = {d.parent: d for d in reversed(list(pictures)) if d.name.lower() in MASK_WORDS}
     for directory, images in pictures.items():
         if directory.name.lower() not in IMAGE_WORDS or directory == root or directory.parent.name in SPLIT_WORDS:
             continue
-        masks = next((d for d in pictures if d.parent == directory.parent and d.name.lower() in MASK_WORDS), None)
+        masks = masks_in.get(directory.parent)
         if masks is None:
             continue
         if len(images) != 1:
@@ -252,12 +253,12 @@ def _class_folders(root: Path, pictures: Mapping[Path, tuple[Path, ...]]) -> _Fo
         for files in images.values():
             for file in files:
                 candidates.setdefault(normal(file.stem), []).append(file)
+        by_stem: dict[str, list[tuple[Path, str]]] = {}
+        for folder in folders:
+            for file in pictures[folder]:
+                by_stem.setdefault(normal(file.stem), []).append((file, folder.name))
         for stem in stems[0] & candidates.keys():
-            image = _nearest(candidates[stem], folders[0], root)
-            files_of = [
-                (file, folder.name) for folder in folders for file in pictures[folder] if normal(file.stem) == stem
-            ]
-            found[image] = tuple(files_of)
+            found[_nearest(candidates[stem], folders[0], root)] = tuple(by_stem[stem])
     if not found:
         return None
     return _Found(

@@ -110,7 +110,7 @@ def _decided(total: Total, names: ClassNames | None, known: tuple[LabelSet, ...]
         )
         snap, faults = beyond_rows(stored, labels.table, asked)
         labels = replace(labels, snap=labels.snap or snap)
-        return Encoding(labels, "the data set's own: " + _told(labels), faults)
+        return Encoding(labels, "the data set's own table: " + _told(labels), faults)
     _check_palettes(total.masks, asked)
     if names is not None and names.colors is not None and total.kind != "numbers":
         return _named_colors(stored, names, asked)
