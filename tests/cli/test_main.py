@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -209,6 +210,32 @@ def test_the_tutorials_commands_run(tmp_path, monkeypatch, capsys):
         code, _, err = run(capsys, *command)
         assert code == 0, err
     assert len(list(Path("my-predictions/mask").iterdir())) == 2
+
+
+def test_the_commands_on_checking_run(tmp_path, capsys):
+    """Every command of the page on checking, in its order, on small folders with the names that it uses."""
+    write_folder(tmp_path / "cells")
+    mask = np.kron(np.array([[0, 100], [255, 0]]), np.ones((16, 20))).astype(np.uint8)
+    Image.fromarray(mask).save(tmp_path / "cells" / "masks" / "0.png")
+    code, _, _ = run(capsys, "check", "cells", "--as", "255=class", "--write-classes", "doubt.yaml", "--no-page")
+    assert code == 0
+    shutil.copy("doubt.yaml", tmp_path / "cells" / "classes.yaml")
+    shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "cells")
+    text = (ROOT / "docs" / "how-to" / "check-your-data.md").read_text(encoding="utf-8")
+    found = re.findall(r"^pixelwise (.+)$", text, re.M) + re.findall(r"`pixelwise ([a-z][^`]*)`", text)
+    assert len(found) >= 9
+    done = set()
+    for line in found:
+        words = line.split()
+        if words[0] == "fit":
+            words += [*SMALL, "--out", f"run-{len(done)}"]
+        if words[:2] == ["convert", "export.zip"]:
+            shutil.rmtree(tmp_path / "cells")
+        if words[:2] == ["check", "data"]:
+            assert run(capsys, "convert", "cells", "data/VOCdevkit/VOC2012", "--to", "voc")[0] == 0
+        code, out, err = run(capsys, *words)
+        assert code == 0, (line, out, err)
+        done.add(line)
 
 
 def test_the_demo_command_learns_and_predicts(tmp_path, capsys, monkeypatch):

@@ -11,6 +11,7 @@ from typing import Any
 from pixelwise.data import open_dataset
 from pixelwise.data.answers import Answers
 from pixelwise.data.archive import archive_stem, is_archive
+from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Layout, checked_folder
 from pixelwise.data.values.classnames import write_classes as write_table
 from pixelwise.errors import BadOption, DataError
@@ -182,20 +183,21 @@ def _key(understanding: Understanding, folder: Path) -> str:
 
 def _layout_of(dataset: str, root: Path) -> Layout:
     """The pairs of a named data set as a layout."""
-    splits, labels, errors = {}, None, []
-    for split in _SPLITS:
+    found: dict[str, PairDataset] = {}
+    errors = []
+    for split, part in (*((name, name) for name in _SPLITS), ("trainval", "all")):
+        if split == "trainval" and found:
+            break
         try:
-            opened = open_dataset(dataset, root, split)
+            found[part] = open_dataset(dataset, root, split)
         except DataError as error:
             errors.append(error)
-            continue
-        splits[split], labels = opened.pairs, opened.labels["labels"]
-    if labels is None:
+    if not found:
         raise errors[0]
     return Layout(
         root=root,
         name=f"the data set {dataset}",
         rule="as this data set is published",
-        splits={split: pairs for split, pairs in splits.items() if pairs},
-        labels=(labels,),
+        splits={part: data.pairs for part, data in found.items() if data.pairs},
+        labels=(next(iter(found.values())).labels["labels"],),
     )
