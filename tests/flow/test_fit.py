@@ -57,7 +57,7 @@ def test_every_choice_has_a_reason_and_can_be_overridden(folder, tmp_path, tiny)
         "rate",
         "loss",
         "augmentation",
-        "class_crops",
+        "class_weights",
         "precision",
         "validation",
     ):
@@ -110,16 +110,21 @@ def test_one_picture_trains_and_says_what_its_score_is_worth(tmp_path, make_fold
     assert "the scores say nothing of other pictures" in Plan.load(result.run / "plan.yaml").reasons["validation"]
 
 
-def test_a_rare_class_gets_its_share_of_the_crops(tmp_path, make_folder, tiny):
-    make_folder(tmp_path / "rare", count=8, size=(96, 96))
-    for i in range(2, 8):
-        Image.fromarray(np.zeros((96, 96), np.uint8)).save(tmp_path / "rare" / "masks" / f"img_{i:02}.png")
-    plan = Plan.load(pw.fit(tmp_path / "rare", out=tmp_path / "a", steps=3, plan_only=True).run / "plan.yaml")
-    assert plan.recipe.class_crops > 0
-    assert "foreground" in plan.reasons["class_crops"]
-    make_folder(tmp_path / "common", count=8)
-    plan = Plan.load(pw.fit(tmp_path / "common", out=tmp_path / "b", steps=3, plan_only=True).run / "plan.yaml")
-    assert plan.recipe.class_crops == 0
+def test_rare_classes_of_many_count_more(tmp_path, make_folder):
+    """The square root of the median frequency over the class's own, from 1/3 to 3; only with three classes or more."""
+    make_folder(tmp_path / "many", count=8, size=(96, 96), values=(0, 1, 2))
+    for file in sorted((tmp_path / "many" / "masks").iterdir()):
+        mask = np.zeros((96, 96), np.uint8)
+        mask[:16, :60] = 1
+        mask[-4:, :15] = 2
+        Image.fromarray(mask).save(file)
+    plan = Plan.load(pw.fit(tmp_path / "many", out=tmp_path / "a", steps=3, plan_only=True).run / "plan.yaml")
+    frequencies = np.array([9216 - 960 - 60, 960, 60])
+    assert plan.recipe.class_weights == pytest.approx(np.clip(np.sqrt(960 / frequencies), 1 / 3, 3), abs=1e-3)
+    assert "(class 2 3)" in plan.reasons["class_weights"]
+    make_folder(tmp_path / "two", count=8, size=(96, 96))
+    plan = Plan.load(pw.fit(tmp_path / "two", out=tmp_path / "b", steps=3, plan_only=True).run / "plan.yaml")
+    assert plan.recipe.class_weights is None and plan.recipe.class_crops == 0
 
 
 def test_scores_are_at_the_masks_own_size(tmp_path, make_folder, tiny):

@@ -40,6 +40,7 @@ RESERVE = 6.0  # seconds for the report and the files, besides the measured eval
 VALIDATION_SHARE = 0.08  # of the training time
 EVALUATION_SHARE = 0.15  # of what is left when training is planned
 VIEWS_WANTED = 6000  # crops that a network should see before a wider one pays; docs/explanation/planning.md
+RARE_RATIO = 4  # the commonest class over the rarest, above which the loss is weighted
 MEMORY_SHARE = 0.25  # of the machine's memory for decoded pictures
 
 
@@ -303,7 +304,7 @@ def _draft(
     batch = max(1, min(round(8 * 192 * 192 / (crop[0] * crop[1])), 16))
     precision: Precision = "bf16" if fast_bfloat16(machine) else "fp32"
     augmentation, augmentation_reason = _augmentation(statistics, count)
-    class_crops, class_crops_reason = _class_crops(statistics, labels)
+    class_weights, class_weights_reason = _class_weights(statistics, labels)
     record = {
         "model": model or "unet",
         "crop_size": crop,
@@ -321,7 +322,8 @@ def _draft(
         "validate_every": 100,
         "seed": seed,
         "threads": machine.cores,
-    } | class_crops
+        "class_weights": class_weights,
+    }
     reasons = {
         "crop_size": (
             f"pictures are about {height} × {width}; crops of {crop[0]} × {crop[1]} show enough surroundings and many "
@@ -329,8 +331,7 @@ def _draft(
         ),
         "rate": "AdamW with a short warm-up and a cosine to zero: robust over the sets that we measured",
         "loss": "cross-entropy plus soft Dice: the second follows the IoU that is reported",
-        "class_weights": "none: crops placed on rare classes serve them without making the others worse",
-        "class_crops": class_crops_reason,
+        "class_weights": class_weights_reason,
         "augmentation": augmentation_reason,
         "average": "a running mean of the weights scores better than the last ones",
         "precision": (
@@ -369,19 +370,23 @@ def _augmentation(statistics: Statistics, count: int) -> tuple[Augmentation, str
     return strong, f"{turned}; size, angle, light and color vary a little, as {count} pictures are not many"
 
 
-def _class_crops(statistics: Statistics, labels: LabelSet) -> tuple[dict[str, Any], str]:
-    """Settings of class-aware crops where a class is in few pixels of few pictures, and the reason."""
-    shares, spread = statistics.shares, statistics.presence.mean(0)
+def _class_weights(statistics: Statistics, labels: LabelSet) -> tuple[list[float] | None, str]:
+    """The cross-entropy's weights where there are many classes and some are rare; and the reason.
+
+    The square root of the median frequency over the class's own, from ⅓ to 3; 1 for classes that do not occur.
+    """
+    shares = statistics.shares
     present = shares > 0
-    rare = present & (shares < 0.05) & (spread < 0.5)
-    if present.sum() < 2 or not rare.any():
-        return {}, "each class is in at least half of the pictures or 5 % of the pixels: crops are placed anywhere"
-    names = [labels.names[i] for i in np.argsort(shares) if rare[i]]
-    listed = ", ".join(names[:3]) + (" …" if len(names) > 3 else "")
-    share = min(0.1 * len(names), 0.5)
+    if present.sum() < 3 or shares[present].max() < RARE_RATIO * shares[present].min():
+        return None, "none: they help where there are many classes and some are rare"
+    weights = np.ones(len(shares))
+    weights[present] = np.clip(np.sqrt(np.median(shares[present]) / shares[present]), 1 / 3, 3)
+    rare = [i for i in np.argsort(shares) if present[i] and weights[i] > 1][:3]
+    listed = ", ".join(f"{labels.names[i]} {weights[i]:.2g}" for i in rare)
     return (
-        {"class_crops": share, "class_crop_shares": tuple(float(v) for v in rare)},
-        f"few pixels of few pictures are {listed}: {share:.0%} of the crops are placed on such a class",
+        [round(float(weight), 3) for weight in weights],
+        f"rare classes count more in the loss ({listed}) and common ones less: the square root of the median "
+        "frequency over the class's, from 1/3 to 3",
     )
 
 
