@@ -59,6 +59,7 @@ class Fault:
         path: the file or folder it is about, if one.
         reason: one line, naming the file.
         remedy: what to do.
+        picture: of an error that a layout finds: the picture (its first file) whose pair cannot be used because of it.
     """
 
     severity: Literal["error", "warning"]
@@ -66,6 +67,7 @@ class Fault:
     path: Path | None
     reason: str
     remedy: str
+    picture: Path | None = None
 
     @property
     def message(self) -> str:

@@ -236,8 +236,13 @@ def understand(
     known = replace(answers, values={**layout.values, **answers.values})
     encoding = decide(masks, names=names, known=layout.labels, answers=known)
     labels = encoding.labels
-    faults = [*layout.faults, *encoding.faults]
-    wrong = {pair: faults_of_pair(pair, found, labels) for pair in listed}
+    spoiled: dict[Path, list[Fault]] = {}
+    for fault in layout.faults:
+        if fault.picture is not None and fault.severity == "error":
+            spoiled.setdefault(fault.picture, []).append(fault)
+    faults = [*(fault for fault in layout.faults if fault not in spoiled.get(fault.picture or Path(), ()))]
+    faults += encoding.faults
+    wrong = {pair: [*spoiled.get(path_of(pair.image), ()), *faults_of_pair(pair, found, labels)] for pair in listed}
     sound = [pair for pair in listed if not wrong[pair]]
     if not sound:
         first_fault = next(fault for pair in listed for fault in wrong[pair])
