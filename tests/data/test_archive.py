@@ -4,6 +4,7 @@ import io
 import os
 import tarfile
 import zipfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -54,6 +55,16 @@ def test_it_is_unpacked_once_until_it_changes(tmp_path):
     os.utime(path, ns=(1, 1))
     root = unpacked(path)
     assert not (root / "kept").exists() and (root / "images" / "3.png").exists()
+
+
+def test_several_unpack_at_once(tmp_path):
+    """All get the whole folder, and nobody's copy is taken away while it is read."""
+    path = zipped(tmp_path / "cells.zip", files())
+    with ThreadPoolExecutor(8) as pool:
+        roots = list(pool.map(lambda _: (root := unpacked(path), names(root)), range(24)))
+    assert {str(root) for root, _ in roots} == {str(roots[0][0])}
+    assert all(found == sorted(files()) for _, found in roots)
+    assert len(list(roots[0][0].parents[1].iterdir())) == 1  # no part is left
 
 
 def test_a_zip_in_a_zip(tmp_path):

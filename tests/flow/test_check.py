@@ -63,7 +63,7 @@ def test_classes_are_written_edited_and_used(make_folder, tmp_path, capsys):
     code, out, _ = command(capsys, "check", folder, "--classes", "classes.yaml", "--no-page", "--json")
     record = json.loads(out)
     assert code == 0 and record["labels"]["names"] == ["soil", "plant"]
-    assert record["classes_file"] == "classes.yaml"
+    assert record["classes_file"] == str(tmp_path / "classes.yaml")
     with pytest.raises(BadOption, match=r"classes\.yaml exists already; choose a new name"):
         check_folder(folder, write_classes="classes.yaml")
 
@@ -159,6 +159,29 @@ def test_a_fit_with_answers_and_classes(make_folder, tmp_path, tiny):
     assert fit(folder, out=tmp_path / "run", resume=True).outcome  # the answer is in the plan
     with pytest.raises(BadOption, match="a stored plan holds its own answers and classes; leave out --as"):
         fit(folder, out=tmp_path / "run", resume=True, read_as=["255=void"])
+
+
+def test_a_run_keeps_the_classes_that_it_was_given(make_folder, tmp_path, tiny, monkeypatch):
+    from pixelwise.flow.fit import fit
+
+    folder = make_folder(tmp_path / "three", values=(0, 3, 7))
+    check_folder(folder, write_classes="mine.yaml", make_page=False)
+    fit(folder, out=tmp_path / "run", steps=2, settings=tiny, classes="mine.yaml", plan_only=True)
+    (tmp_path / "mine.yaml").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert fit(folder, out=tmp_path / "run", resume=True).outcome == "finished"
+
+
+def test_a_page_that_cannot_be_written_does_not_hide_what_was_found(folder, capsys, monkeypatch):
+    def refuse(*arguments, **options):
+        raise DataError("cannot write squares-check.html (Read-only file system)")
+
+    monkeypatch.setattr("pixelwise.report.check.write_check", refuse)
+    code, out, _ = command(capsys, "check", folder)
+    assert code == 0 and "No faults found." in out and "No page: cannot write" in out and "--no-page" in out
+    code, _, err = command(capsys, "check", folder, "--page", "asked.html")
+    assert code == 1 and "Read-only" in err
 
 
 def test_convert(folder, tmp_path, capsys):

@@ -244,7 +244,8 @@ class TestRepair:
     def test_void_masks_and_copies_are_left_out(self, tmp_path):
         root = plain(tmp_path / "a", values=(0, 1, 2, 255))
         write(root / "masks" / "p1.png", np.full((40, 60), 255, np.uint8))
-        (root / "images" / "p3.jpg").write_bytes((root / "images" / "p2.jpg").read_bytes())
+        for name in ("images/p{}.jpg", "masks/p{}.png"):
+            (root / name.format(3)).write_bytes((root / name.format(2)).read_bytes())
         after, changes = self.repaired(root)
         assert [pair.name for pair in after.pairs] == ["p0", "p2"]
         assert changes == [
@@ -269,3 +270,44 @@ class TestRepair:
         (root / "classes.txt").write_text("0 a\n1 b\n255 void\n")
         with pytest.raises(DataError, match=r"nothing of .* is left for a clean copy; see `pixelwise check`"):
             convert(understand(root), tmp_path / "b", repair=True)
+
+    def test_all_masks_with_one_fault(self, tmp_path):
+        """One wrong setting of an export spoils all masks alike."""
+        root = plain(tmp_path / "a")
+        for i in range(4):
+            write(root / "masks" / f"p{i}.png", mask(i)[::2, ::2])
+        found = understand(root)
+        assert len(found.errors) == 4 and not found.splits and "none of which can be used as it is" in found.told
+        after, changes = self.repaired(root)
+        assert len(after.pairs) == 4 and len(changes) == 4
+
+    def test_one_picture_with_two_masks(self, tmp_path):
+        root = plain(tmp_path / "a")
+        (root / "images" / "p3.jpg").write_bytes((root / "images" / "p2.jpg").read_bytes())
+        after, changes = self.repaired(root)
+        assert [pair.name for pair in after.pairs] == ["p0", "p1"]
+        assert changes == ["images/p2.jpg and images/p3.jpg are left out: the same picture with different masks"]
+
+    def test_a_mask_that_is_no_scale_of_its_picture(self, tmp_path):
+        root = plain(tmp_path / "a")
+        write(root / "masks" / "p0.png", np.array([[0, 255, 0], [255, 0, 0]], np.uint8))
+        after, changes = self.repaired(root)
+        assert len(after.pairs) == 3 and "p0.jpg is left out: " in changes[0]
+
+
+def test_not_into_the_folder_itself(tmp_path):
+    found = understand(plain(tmp_path / "a"))
+    with pytest.raises(BadOption, match=r"a/sub/b lies inside .*a; choose a folder outside, which is not read with it"):
+        convert(found, tmp_path / "a" / "sub" / "b")
+
+
+@pytest.mark.parametrize("to", ["folder", "voc"])
+def test_names_in_no_encoding(tmp_path, to):
+    root = tmp_path / "a"
+    for i in range(2):
+        name = f"caf{chr(0xDCE9)} {i}\n{i}"  # Latin-1 bytes, a line break
+        write(root / "images" / f"{name}.png", noise(i))
+        write(root / "masks" / f"{name}.png", mask(i))
+    convert(understand(root), tmp_path / "b", to=to, repair=True)
+    after = understand(tmp_path / "b")
+    assert not after.errors and len(after.pairs) == 2

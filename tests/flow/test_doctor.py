@@ -441,7 +441,7 @@ class TestFaults:
     def test_nothing_usable(self, tmp_path):
         root = folder(tmp_path, blocks([0, 1]))
         (root / "images/0.jpg").write_bytes(b"")
-        with pytest.raises(DataError, match=r"none of the 1 pairs in .* can be used: .*0\.jpg is empty"):
+        with pytest.raises(DataError, match=r"none of the 1 pictures in .* can be read: .*0\.jpg is empty"):
             understand(root)
 
     @pytest.mark.parametrize("value", [0, 255, 3])

@@ -4,9 +4,11 @@ import json
 import shutil
 
 import numpy as np
+import pytest
 from PIL import Image
 
 from pixelwise.data.answers import Answers
+from pixelwise.errors import LabelError
 from pixelwise.flow.evaluate import evaluate_folder
 from pixelwise.flow.fit import fit
 
@@ -41,3 +43,31 @@ def test_outlines_are_fitted_and_evaluated(folder, tmp_path, tiny):
         Image.fromarray(np.asarray(Image.open(file)) // 255).save(file)
     _, masks = evaluate_folder(result.segmenter, folder, split="all", answers=Answers.of(["masks=masks"]))
     assert masks.scores.mean_iou == outlines.scores.mean_iou
+
+
+def outlines(root, *, seed, names):
+    """Pictures with a square for each name, of the name's brightness, outlined by LabelMe."""
+    random = np.random.default_rng(seed)
+    light = {"ant": 90, "cat": 160, "dog": 240}
+    root.mkdir()
+    for i in range(4):
+        picture, shapes = np.full((32, 48, 3), 20, np.uint8), []
+        for k, name in enumerate(names):
+            y, x = int(random.integers(0, 20)), 16 * k + int(random.integers(0, 6))
+            picture[y : y + 10, x : x + 10] = light[name]
+            shapes.append({"label": name, "shape_type": "rectangle", "points": [[x, y], [x + 10, y + 10]]})
+        Image.fromarray(picture).save(root / f"{i}.png")
+        record = {"imagePath": f"{i}.png", "shapes": shapes, "imageHeight": 32, "imageWidth": 48}
+        (root / f"{i}.json").write_text(json.dumps(record))
+    return root
+
+
+def test_outlines_are_evaluated_by_name(tmp_path, tiny):
+    """Their values are numbered by the names that occur in a folder, and differ from those of the training."""
+    result = fit(outlines(tmp_path / "a", seed=0, names=("cat", "dog")), out=tmp_path / "run", steps=2, settings=tiny)
+    assert result.segmenter.labels.names == ("background", "cat", "dog")
+    alone = outlines(tmp_path / "b", seed=1, names=("dog",))
+    _, evaluation = evaluate_folder(result.segmenter, alone, split="all")
+    assert evaluation.scores.confusion.sum(1).tolist()[1:] == [0, 4 * 100]
+    with pytest.raises(LabelError, match=r"the outlines in .*c are of ant, too, which the model does not know; its"):
+        evaluate_folder(result.segmenter, outlines(tmp_path / "c", seed=2, names=("ant", "dog")))

@@ -1,15 +1,16 @@
 """Packed folders: a .zip or .tar file, or a folder that holds nothing but such files, is unpacked into the cache.
 
-The copy lies in PIXELWISE_CACHE/unpacked (or ~/.cache/pixelwise/unpacked), one for each packed file, and is made anew
-when the file's size or time changes. It appears whole or not at all. Archives inside are unpacked where they lie, each
-into a folder of its own name. What would lie outside the folder, links, and what systems leave lying about is passed
-over. Folders that hold nothing but one folder are gone through.
+The copy lies in PIXELWISE_CACHE/unpacked (or ~/.cache/pixelwise/unpacked), one for each packed file and its state (size
+and time); older ones are removed. It appears whole or not at all, whoever else unpacks the same. Archives inside are
+unpacked where they lie, each into a folder of its own name. What would lie outside the folder, links, and what systems
+leave lying about is passed over. Folders that hold nothing but one folder are gone through.
 """
 
 import hashlib
-import json
+import os
 import shutil
 import tarfile
+import threading
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
@@ -17,7 +18,6 @@ from typing import IO
 
 from pixelwise.data.scan import cache_folder
 from pixelwise.errors import DataError
-from pixelwise.files import write_text
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_RATIO = 200
@@ -42,38 +42,39 @@ def unpacked(path: Path) -> Path:
         DataError: it is damaged, encrypted, or too large for the disk; or the cache cannot be written.
     """
     sources = [path] if path.is_file() else sorted(file for file in path.iterdir() if is_archive(file))
-    stamp = [[file.name, file.stat().st_size, file.stat().st_mtime_ns] for file in sources]
-    home = (
-        cache_folder()
-        / "unpacked"
-        / hashlib.sha256(str(path.resolve()).encode(errors="surrogateescape")).hexdigest()[:16]
-    )
-    inside = home / path.name
+    home = cache_folder() / "unpacked" / _digest(str(path.resolve()))
+    state = _digest(str([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in sources]))
+    inside = home / state / path.name
+    if inside.is_dir():
+        return _descended(inside)
+    beside = home / f"{state}.{os.getpid()}.{threading.get_ident()}.part"
     try:
-        if json.loads((home / "stamp.json").read_text(encoding="utf-8")) == stamp and inside.is_dir():
-            return _descended(inside)
-    except (OSError, ValueError):
-        pass
-    try:
-        shutil.rmtree(home, ignore_errors=True)
-        home.mkdir(parents=True, exist_ok=True)
-        beside = home / f"{path.name}.part"
-        beside.mkdir()
+        (beside / path.name).mkdir(parents=True)
         for file in sources:
-            _unpack(file, beside if path.is_file() else beside / archive_stem(file), _DEPTH)
-        beside.rename(inside)
-        write_text(json.dumps(stamp), home / "stamp.json")
+            into = beside / path.name
+            _unpack(file, into if path.is_file() else into / archive_stem(file), _DEPTH)
+        older = [folder for folder in home.iterdir() if folder.suffix != ".part"]
+        try:
+            beside.rename(home / state)
+        except OSError:
+            if not inside.is_dir():  # else another process was faster, with the same
+                raise
+        for folder in older:
+            if folder.name != state:
+                shutil.rmtree(folder, ignore_errors=True)
     except OSError as error:
-        shutil.rmtree(home, ignore_errors=True)
         if isinstance(error, DataError):
             raise
         raise DataError(
             f"{path} cannot be unpacked into {home} ({error.strerror}); unpack it yourself and pass the folder"
         ) from error
-    except BaseException:
-        shutil.rmtree(home, ignore_errors=True)
-        raise
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
     return _descended(inside)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode(errors="surrogateescape")).hexdigest()[:16]
 
 
 def _descended(folder: Path) -> Path:

@@ -30,12 +30,14 @@ class Checked:
     Attributes:
         page, classes: files that were written.
         copy: the clean copy, if one was asked for.
+        lost: why there is no page, where none could be written beside the user.
     """
 
     understanding: Understanding
     page: Path | None
     classes: Path | None
     copy: Conversion | None
+    lost: str = ""
 
     @property
     def written(self) -> list[str]:
@@ -52,6 +54,8 @@ class Checked:
             lines.append(f"Classes: {self.classes}; edit it, then use it with --classes {self.classes}")
         if self.page is not None:
             lines.append(f"Page: {self.page}")
+        elif self.lost:
+            lines.append(f"No page: {self.lost}")
         return lines
 
     def to_record(self) -> dict[str, Any]:
@@ -120,7 +124,7 @@ def check_folder(
     for asked in (write_classes, fix):
         if asked is not None and Path(asked).exists():
             raise BadOption(f"{asked} exists already; choose a new name, so that nothing is overwritten")
-    place = _page_place(folder, page) if make_page else None
+    place, lost = _page_place(folder, page) if make_page else None, ""
     understanding = look_at(folder, dataset=dataset, read_as=read_as, classes=classes, progress=progress)
     copy = convert(understanding, fix, repair=True) if fix is not None else None
     if write_classes is not None:
@@ -130,16 +134,21 @@ def check_folder(
         if key not in _head(place):
             from pixelwise.report.check import write_check  # its templates take longer than a second look
 
-            write_check(
-                understanding.to_record(),
-                understanding.datasets(),
-                place,
-                mask_counts=understanding.mask_counts,
-                pairs=[pair for pairs in understanding.broken.values() for pair in pairs],
-                folder=folder,
-                key=key,
-            )
-    return Checked(understanding, place, None if write_classes is None else Path(write_classes), copy)
+            try:
+                write_check(
+                    understanding.to_record(),
+                    understanding.datasets(),
+                    place,
+                    mask_counts=understanding.mask_counts,
+                    pairs=[pair for pairs in understanding.broken.values() for pair in pairs],
+                    folder=folder,
+                    key=key,
+                )
+            except DataError as error:
+                if page is not None:
+                    raise
+                lost, place = f"{error}; name another place with --page, or none with --no-page", None
+    return Checked(understanding, place, None if write_classes is None else Path(write_classes), copy, lost)
 
 
 def _page_place(folder: Path, page: str | Path | None) -> Path:

@@ -11,6 +11,8 @@ channels lie in several files become one TIFF. Files are written beside and rena
 complete.
 """
 
+import os
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -24,6 +26,7 @@ from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
 from pixelwise.data.decode import read_image, read_mask, upright
+from pixelwise.data.folder import read_classes
 from pixelwise.data.sample import MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics
 from pixelwise.data.values.classnames import write_classes
@@ -34,6 +37,9 @@ from pixelwise.labels import LabelSet, voc_color
 Form = Literal["folder", "voc"]
 STRAY_SHARE = 0.1
 """A mask with a larger share of pixels that no class has is left out of a clean copy; up to it, they become void."""
+
+MAX_FACTOR = 4.5
+"""A mask that is smaller or larger than its picture by more than this is of another picture."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +82,9 @@ def convert(
         DataError: the folder has errors, and `repair` is not asked for.
     """
     out = Path(out)
+    root = understanding.root.resolve()
+    if root in out.resolve().parents:
+        raise BadOption(f"{out} lies inside {understanding.root}; choose a folder outside, which is not read with it")
     if to not in ("folder", "voc"):
         raise BadOption(f"to is 'folder' or 'voc', got {to!r}")
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -119,7 +128,11 @@ def _chosen(understanding: Understanding) -> tuple[dict[str, tuple[Pair, ...]], 
         if split_of[first] == split_of[second]:
             if likeness == 2 and not left_out & {one, other}:
                 left_out.add(other)
-                changes.append(f"{other.image} is left out: the same picture as {one.image}")
+                told = f"{other.image} is left out: the same picture as {one.image}"
+                if not _same_masks(one, other, understanding):
+                    left_out.add(one)
+                    told = f"{one.image} and {other.image} are left out: the same picture with different masks"
+                changes.append(told)
             continue
         gone, stays = (one, other) if split_of[first] in ("train", "all") else (other, one)
         if split_of[second] in ("train", "all"):
@@ -155,9 +168,17 @@ def _chosen(understanding: Understanding) -> tuple[dict[str, tuple[Pair, ...]], 
     return chosen, changes
 
 
+def _same_masks(one: Pair, other: Pair, understanding: Understanding) -> bool:
+    labels = understanding.labels
+    first, second = (read_classes(pair.mask, labels) for pair in (one, other) if pair.mask is not None)
+    return np.array_equal(first, second)
+
+
 def _can_be_repaired(pair: Pair, understanding: Understanding) -> bool:
     image = understanding.images.get(pair.image)
     mask = understanding.masks.get(pair.mask) if pair.mask is not None else None
+    if any(fault.picture == path_of(pair.image) for fault in understanding.errors):
+        return False
     if image is None or mask is None or image.not_finite is not None or mask.colors != understanding.labels.colors:
         return False
     info = image.info
@@ -180,8 +201,10 @@ def _turned(image: ImageStatistics, mask: MaskStatistics) -> bool:
 
 
 def _same_proportions(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Whether one size is a scale of the other, to a pixel."""
+    """Whether one size is a scale of the other, up to `MAX_FACTOR`, to a pixel."""
     factor = max(size) / max(other)
+    if not 1 / MAX_FACTOR <= factor <= MAX_FACTOR:
+        return False
     return all(abs(a - b * factor) <= max(1.0, factor) for a, b in zip(size, other, strict=True))
 
 
@@ -237,7 +260,7 @@ class _Writer:
 
     def _name(self, split: str, pair: Pair) -> str:
         """The pair's name, with its split in front where the form keeps all pictures in one place and it is taken."""
-        name = pair.name.replace("/", "_").replace("\\", "_")
+        name = re.sub(r"[\x00-\x1f/\\\x7f]", "_", os.fsencode(pair.name).decode(errors="replace")).strip()
         place = "" if self.form == "voc" else split
         if f"{place}/{name}".lower() in self.taken:
             number = 2
@@ -324,4 +347,5 @@ def _encoded(array: NDArray[Any], place: Path) -> None:
 
 
 def _write_lines(path: Path, lines: list[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    # names in no known encoding are written as the bytes that they are
+    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", errors="surrogateescape")

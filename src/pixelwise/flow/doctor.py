@@ -105,13 +105,15 @@ class Understanding:
     @cached_property
     def pixel_counts(self) -> NDArray[np.int64]:
         """Pixels of each class over all splits, (K,) int64."""
-        total: NDArray[np.int64] = np.sum(list(self.mask_counts.values()), 0)
+        none = np.zeros(self.labels.num_classes, np.int64)
+        total: NDArray[np.int64] = np.sum([none, *self.mask_counts.values()], 0)
         return total
 
     @cached_property
     def image_counts(self) -> NDArray[np.int64]:
         """Pictures that hold each class, (K,) int64."""
-        total: NDArray[np.int64] = np.sum(list(self.class_splits.values()), 0)
+        none = np.zeros(self.labels.num_classes, np.int64)
+        total: NDArray[np.int64] = np.sum([none, *self.class_splits.values()], 0)
         return total
 
     @cached_property
@@ -127,6 +129,12 @@ class Understanding:
         """What was found, in a paragraph for people."""
         parts = ", ".join(f"{len(pairs)} {_PARTS[split]}" for split, pairs in self.splits.items())
         count = len(self.pairs)
+        if not count:
+            broken = sum(len(pairs) for pairs in self.broken.values())
+            return (
+                f"{broken} pictures with masks, none of which can be used as it is: {self.layout}. Paired by this "
+                f"rule: {self.rule}. {self._masks_told()}."
+            )
         sizes = sorted(self.sizes, key=lambda size: size[0] * size[1])
         size = _size(sizes[0]) if len(sizes) == 1 else f"{_size(sizes[0])} to {_size(sizes[-1])}"
         kind = {1: "gray", 3: "color"}.get(self.channels, f"{self.channels}-channel")
@@ -244,10 +252,12 @@ def understand(
     faults += encoding.faults
     wrong = {pair: [*spoiled.get(path_of(pair.image), ()), *faults_of_pair(pair, found, labels)] for pair in listed}
     sound = [pair for pair in listed if not wrong[pair]]
-    if not sound:
+    readable = [pair for pair in listed if isinstance(found.images[pair.image], ImageStatistics)]
+    if not readable:
         first_fault = next(fault for pair in listed for fault in wrong[pair])
-        raise DataError(f"none of the {len(listed)} pairs in {layout.root} can be used: {first_fault.message}")
-    channels, dtype, odd = _kind(sound, found)
+        raise DataError(f"none of the {len(listed)} pictures in {layout.root} can be read: {first_fault.message}")
+    # where no pair is sound, the kind of the pictures is that of those that can be read: a clean copy may need it
+    channels, dtype, odd = _kind(sound or readable, found)
     for pair, fault in odd:
         wrong[pair] = [*wrong[pair], fault]
     faults += [fault for pair in listed for fault in wrong[pair]]
@@ -281,7 +291,7 @@ def understand(
         channel_names=layout.channel_names if len(layout.channel_names) == channels else _channel_names(channels),
         dtype=dtype,
         answers=answers,
-        classes_file=None if classes is None else Path(classes),
+        classes_file=None if classes is None else Path(classes).absolute(),
         drawn=layout.labels[0] if layout.labels and any(isinstance(mask, DrawnMask) for mask in masks) else None,
     )
     faults += _void_faults(understanding) + _class_faults(understanding) + _duplicate_faults(understanding)
@@ -425,6 +435,8 @@ def _class_faults(understanding: Understanding) -> list[Fault]:
     labels, counts = understanding.labels, understanding.pixel_counts
     pairs = understanding.pairs
     present = np.flatnonzero(counts).tolist()
+    if not pairs:
+        return []
     if len(present) == 0:
         reason = f"all {len(pairs)} masks are void everywhere"
         return [Fault("error", "void", None, reason, "expected classes: export them again")]

@@ -1,6 +1,7 @@
 """Evaluate a segmenter on a folder: the folder's pairs, read with the model's own table of classes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 from pixelwise.data import open_dataset
@@ -8,11 +9,12 @@ from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Fault, Layout, checked_folder
-from pixelwise.data.sample import Pair, path_of
+from pixelwise.data.sample import DrawnMask, Pair, path_of
 from pixelwise.data.scan import scan
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, LabelError
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.evaluate import Evaluation
+from pixelwise.labels import LabelSet
 from pixelwise.segmenter import Segmenter, evaluate_pictures
 
 
@@ -56,14 +58,15 @@ def evaluate_folder(
     # a folder's own test or val part was never trained on, whatever its pictures are called
     trained = set(segmenter.trained_on) if split is None and part in ("all", "train") else set()
     unseen = tuple(pair for pair in pairs if pair.name not in trained)
-    _check_pairs(pairs, segmenter, layout.root, part)
+    labels = _labels_for(segmenter.labels, layout)
+    _check_pairs(pairs, labels, layout.root, part)
     if len(unseen) < len(pairs):
         if unseen:
             part = f"the {len(unseen)} of {len(pairs)} pictures that it was not trained on"
             pairs = unseen
         else:
             part = f"{part}, on which it was trained"
-    data = PairDataset(pairs, segmenter.labels, folder, part, channels=segmenter.normalization.channels)
+    data = PairDataset(pairs, labels, folder, part, channels=segmenter.normalization.channels)
     return part, evaluate_pictures(segmenter, data, flip=flip, progress=progress)
 
 
@@ -79,9 +82,31 @@ def _concerns(fault: Fault, part: str, layout: Layout) -> bool:
     return bool(places & homes[part]) or not any(places & folders for folders in homes.values())
 
 
-def _check_pairs(pairs: tuple[Pair, ...], segmenter: Segmenter, root: Path, part: str) -> None:
+def _labels_for(labels: LabelSet, layout: Layout) -> LabelSet:
+    """The model's classes with the table that this folder's masks need.
+
+    The values in files mean what the model's table says. The values of drawn outlines are numbered in each folder by
+    the names that occur there, so these are matched by name.
+
+    Raises:
+        LabelError: an outline's name is none of the model's classes.
+    """
+    drawn = layout.labels[0] if layout.labels else None
+    if drawn is None or not any(isinstance(p.mask, DrawnMask) for pairs in layout.splits.values() for p in pairs):
+        return labels
+    place = {name: i for i, name in enumerate(labels.names)}
+    unknown = [name for name in drawn.names if name not in place]
+    if unknown:
+        raise LabelError(
+            f"the outlines in {layout.root} are of {', '.join(unknown)}, too, which the model does not know; its "
+            f"classes are {', '.join(labels.names)}: rename them, or evaluate on masks of these"
+        )
+    table = {v: labels.void if cls == drawn.void else place[drawn.names[cls]] for v, cls in drawn.table.items()}
+    return replace(labels, table=table, colors=False, snap=False)
+
+
+def _check_pairs(pairs: tuple[Pair, ...], labels: LabelSet, root: Path, part: str) -> None:
     """Refuse a broken pair before the first prediction; the data set itself says what is wrong with it."""
-    labels = segmenter.labels
     data = PairDataset(pairs, labels, root, part)
     found = scan(pairs, root, lossy=labels.snap)
     for index, pair in enumerate(pairs):

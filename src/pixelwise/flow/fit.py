@@ -23,7 +23,9 @@ from pixelwise.data.archive import archive_stem, is_archive
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.duplicates import groups_of
 from pixelwise.data.folder import PairDataset
+from pixelwise.data.layout import read_text
 from pixelwise.errors import BadOption, DataError, PixelwiseError, TrainingError
+from pixelwise.files import write_text
 from pixelwise.flow import planner
 from pixelwise.flow.doctor import Understanding, understand
 from pixelwise.flow.machine import Machine, this_machine
@@ -191,7 +193,8 @@ def fit(
         machine = this_machine()
         with clock.part("reading"):
             if stored is not None:
-                answers, classes = Answers.of(stored.data.get("read_as", ())), stored.data.get("classes_file")
+                answers = Answers.of(stored.data.get("read_as", ()))
+                classes = _kept_classes(stored, run if plan is None else Path(plan).parent)
             understanding = understand(
                 folder,
                 answers=answers,
@@ -209,6 +212,8 @@ def fit(
                 understanding, machine, clock, budget, steps, model, seed or 0, settings, tell, folder, run
             )
         _check_crop_shares(made, parts)
+        if classes is not None and not (run / _classes_copy(Path(classes))).exists():
+            write_text(read_text(Path(classes)), run / _classes_copy(Path(classes)))
         tell(Planned(made, resumed=resume))
         made.save(run / PLAN)
         if plan_only:
@@ -387,6 +392,17 @@ def _with_settings(plan: Plan, settings: dict[str, Any]) -> Plan:
     changed = ("model" if key == "model_options" else key.partition(".")[0] for key in settings)
     reasons = plan.reasons | dict.fromkeys(changed, "as you set it")
     return replace(plan, recipe=plan.recipe.with_settings(settings), reasons=reasons)
+
+
+def _classes_copy(path: Path) -> str:
+    """The name under which a run keeps the file of class names that was asked for."""
+    return f"classes{path.suffix.lower()}"
+
+
+def _kept_classes(plan: Plan, home: Path) -> Path | None:
+    """The file of class names that a stored plan was made with: the run's own copy."""
+    asked = plan.data.get("classes_file")
+    return None if asked is None else home / _classes_copy(Path(asked))
 
 
 def _datasets(understanding: Understanding) -> dict[str, PairDataset]:
