@@ -110,9 +110,7 @@ TRIALS = {
         ["class_crops=0"],
         {"class weights": median_frequency, "small crops": ["crop_size=[96, 96]", "batch_size=14"]},
     ),
-    "em-membranes, 5 pictures": Trial(
-        science("em-membranes", 5), [], {"strong views": STRONG, "twice the width": ["model_options={width: 0.5}"]}
-    ),
+    "em-membranes, 5 pictures": Trial(science("em-membranes", 5), [], {"strong views": STRONG}),
     "nuclei, 6 pictures": Trial(science("nuclei", 6), [], {"strong views": STRONG}),
 }
 

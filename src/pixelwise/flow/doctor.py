@@ -354,6 +354,8 @@ def _size_fault(pair: Pair, image: ImageInfo, mask: MaskStatistics) -> Fault:
             else "height and width are swapped"
         )
         remedy = "turn the mask"
+        if isinstance(pair.mask, DrawnMask):
+            remedy = "save the picture upright, without an EXIF rotation, or outline it as it is shown"
     elif max(abs(mask_height - height), abs(mask_width - width)) == 1:
         guess, remedy = "off by one", "export the mask at the picture's size"
     elif mask_height * 2 in range(height - 1, height + 2) and mask_width * 2 in range(width - 1, width + 2):
