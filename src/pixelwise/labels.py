@@ -217,9 +217,13 @@ class LabelSet:
         return picture
 
     def values_of(self, cls: int) -> str:
-        """The values in the files that mean a class (or void), for people: "3, 7", "(128, 0, 0)", "255"."""
+        """The values in the files that mean a class (or void), for people: "3, 7", "(128, 0, 0)", "255".
+
+        Where the table holds nothing but grays, these are numbers that were saved as RGB: (1, 1, 1) is "1".
+        """
         values = [value for value, to in sorted(self.table.items()) if to == cls]
-        shown = [str(unpack_color(value)) if self.colors else str(value) for value in values]
+        grays = self.colors and all(value == (value & 255) * 0x010101 for value in self.table)
+        shown = [str(unpack_color(v)) if self.colors and not grays else str(v & 255 if grays else v) for v in values]
         return ", ".join(shown[:4]) + (" …" if len(shown) > 4 else "")
 
     def to_record(self) -> dict[str, Any]:

@@ -71,3 +71,20 @@ def test_outlines_are_evaluated_by_name(tmp_path, tiny):
     assert evaluation.scores.confusion.sum(1).tolist()[1:] == [0, 4 * 100]
     with pytest.raises(LabelError, match=r"the outlines in .*c are of ant, too, which the model does not know; its"):
         evaluate_folder(result.segmenter, outlines(tmp_path / "c", seed=2, names=("ant", "dog")))
+
+
+def test_outlines_of_other_names_are_evaluated_by_a_table(tmp_path, tiny):
+    result = fit(outlines(tmp_path / "a", seed=0, names=("cat", "dog")), out=tmp_path / "run", steps=2, settings=tiny)
+    other = outlines(tmp_path / "b", seed=1, names=("ant", "dog"))
+    table = tmp_path / "classes.yaml"
+    rows = (
+        "  - {name: background, values: [background]}\n  - {name: cat, values: [ant]}\n  - {name: dog, values: [dog]}\n"
+    )
+    table.write_text(f"masks: names\nclasses:\n{rows}")
+    _, evaluation = evaluate_folder(result.segmenter, other, split="all", classes=table)
+    assert evaluation.scores.confusion.sum(1).tolist()[1:] == [400, 400]
+    table.write_text(f"masks: names\nclasses:\n{rows.replace('cat', 'bee')}")
+    with pytest.raises(
+        LabelError, match=r"classes\.yaml has the classes background, bee, dog, the model background, cat"
+    ):
+        evaluate_folder(result.segmenter, other, split="all", classes=table)

@@ -53,7 +53,7 @@ FolderArgument = Annotated[Path, typer.Argument(help="Folder with pictures and m
 ModelArgument = Annotated[Path, typer.Argument(help="A model.safetensors.", show_default=False)]
 AsOption = Annotated[
     list[str] | None,
-    typer.Option("--as", metavar="ANSWER", help="Answer what the folder leaves open, as 255=void or masks=labels."),
+    typer.Option("--as", metavar="ANSWER", help="Answer what the folder leaves open, as 255=void, masks=labels, snap."),
 ]
 ClassesOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A classes.yaml or .txt instead of the one near the masks.")
@@ -249,6 +249,7 @@ def evaluate(
     split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored pictures.")] = False,
     as_: AsOption = None,
+    classes: ClassesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes."""
@@ -266,6 +267,7 @@ def evaluate(
             split=split,
             flip=flip,
             answers=Answers.of(as_ or ()),
+            classes=classes,
             progress=progress,
         )
     if as_json:

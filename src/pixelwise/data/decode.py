@@ -68,8 +68,9 @@ class ImageInfo:
     Attributes:
         size: (height, width) in pixels, after the orientation is applied.
         channels: C of the array that `decode_image` gives.
-        dtype: "uint8", "uint16" or "float32": the type of that array. Integer TIFFs of 32 bits are said to be "float32"
-            and are uint16 where every value fits.
+        dtype: "uint8", "uint16" or "float32": the type of that array. TIFFs of signed integers up to 16 bits are
+            float32, which holds them exactly. Integer TIFFs of 32 bits are said to be "float32" and are uint16 where
+            every value fits.
         mode: Pillow's mode, or for a TIFF its photometric interpretation.
         format: "JPEG", "PNG", "TIFF", …
         orientation: the EXIF number 1–8; 1 is upright.
@@ -633,13 +634,19 @@ def _tiff_orientation(page: Any) -> int:
 
 
 def _narrowed(array: NDArray[Any]) -> Image:
-    """An array as uint8, uint16 or float32: integers of other types are uint16 where they fit, else float32."""
+    """An array as uint8, uint16 or float32: integers of 32 bits and more are uint16 where they fit, else float32.
+
+    Signed ones of fewer bits are always float32, so that a set of them has one type whether a file has a value below 0
+    or not.
+    """
     if array.dtype in (np.uint8, np.uint16, np.float32):
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     if array.dtype.kind == "b":
         return array.astype(np.uint8) * 255
     if array.dtype.kind == "c":
         raise DataError(f"expected real numbers, found {array.dtype}; save the magnitude")
+    if array.dtype in (np.int8, np.int16):
+        return array.astype(np.float32)
     if array.dtype.kind in "ui" and array.min(initial=0) >= 0 and array.max(initial=0) <= 65_535:
         return array.astype(np.uint16)
     return array.astype(np.float32)

@@ -11,6 +11,8 @@ from pixelwise.data.folder import PairDataset
 from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.sample import DrawnMask, Pair, path_of
 from pixelwise.data.scan import scan
+from pixelwise.data.values.classnames import find_class_names, read_class_names
+from pixelwise.data.values.encoding import outlines_by_name
 from pixelwise.errors import DataError, LabelError
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.evaluate import Evaluation
@@ -26,6 +28,7 @@ def evaluate_folder(
     split: str | None = None,
     flip: bool = False,
     answers: Answers = NOTHING,
+    classes: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, Evaluation]:
     """(name of the part, evaluation) of a folder.
@@ -36,6 +39,8 @@ def evaluate_folder(
             pictures that the segmenter was trained on, by their names.
         flip: average the probabilities with those of the mirrored pictures.
         answers: which directories are meant, where the folder leaves it open; what the values mean, the model knows.
+        classes: a classes.yaml that tells which of the model's classes an outline's name means; the one in the folder
+            if left out, else the names themselves.
 
     Raises:
         DataError: no such split, a file of it cannot be read, or the folder's layout is not understood.
@@ -58,7 +63,7 @@ def evaluate_folder(
     # a folder's own test or val part was never trained on, whatever its pictures are called
     trained = set(segmenter.trained_on) if split is None and part in ("all", "train") else set()
     unseen = tuple(pair for pair in pairs if pair.name not in trained)
-    labels = _labels_for(segmenter.labels, layout)
+    labels = _labels_for(segmenter.labels, layout, classes)
     _check_pairs(pairs, labels, layout.root, part)
     if len(unseen) < len(pairs):
         if unseen:
@@ -82,7 +87,7 @@ def _concerns(fault: Fault, part: str, layout: Layout) -> bool:
     return bool(places & homes[part]) or not any(places & folders for folders in homes.values())
 
 
-def _labels_for(labels: LabelSet, layout: Layout) -> LabelSet:
+def _labels_for(labels: LabelSet, layout: Layout, classes: Path | None) -> LabelSet:
     """The model's classes with the table that this folder's masks need.
 
     The values in files mean what the model's table says. The values of drawn outlines are numbered in each folder by
@@ -92,8 +97,21 @@ def _labels_for(labels: LabelSet, layout: Layout) -> LabelSet:
         LabelError: an outline's name is none of the model's classes.
     """
     drawn = layout.labels[0] if layout.labels else None
-    if drawn is None or not any(isinstance(p.mask, DrawnMask) for pairs in layout.splits.values() for p in pairs):
+    masks = [pair.mask for pairs in layout.splits.values() for pair in pairs if isinstance(pair.mask, DrawnMask)]
+    if drawn is None or not masks:
         return labels
+    names = (
+        read_class_names(classes)
+        if classes is not None
+        else find_class_names({path_of(mask).parent for mask in masks}, layout.root)
+    )
+    if names is not None and names.groups and names.labels is not None:
+        if names.names != labels.names:
+            raise LabelError(
+                f"{names.path} has the classes {', '.join(names.names)}, the model {', '.join(labels.names)}; "
+                "give them the same names in the same order"
+            )
+        return replace(outlines_by_name(names, names.labels, layout.labels), palette=labels.palette)
     place = {name: i for i, name in enumerate(labels.names)}
     unknown = [name for name in drawn.names if name not in place]
     if unknown:

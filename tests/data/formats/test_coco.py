@@ -64,7 +64,8 @@ class TestMasks:
         )
         write(tmp_path / "annotations/captions_train2017.json", ["000000000009.jpg"], [], [])
         layout = coco_layout(tmp_path)
-        assert told(layout) == [("warning", "object")]  # 5 + 2 + 28 + 3 are not the picture's pixels
+        assert told(layout) == [("error", "object")]  # 5 + 2 + 28 + 3 are not the picture's pixels
+        assert [fault.picture for fault in layout.faults] == [layout.splits["val"][0].image]
         assert "annotation 4 (dog), has runs of 38 pixels (expected 30 × 40 = 1200)" in layout.faults[0].message
         assert {s: [p.image.name for p in pairs] for s, pairs in layout.splits.items()} == {
             "train": ["000000000009.jpg"],
@@ -136,15 +137,32 @@ class TestMasks:
         ]
         write(tmp_path / "a.json", ["a.png"], annotations)
         layout = coco_layout(tmp_path)
-        assert [(fault.kind, int(fault.reason.split("annotation ")[1][0])) for fault in layout.faults] == [
-            ("object", 1),
-            ("object", 2),
-            ("object", 3),
-            ("object", 5),
-            ("object", 6),
-            ("object", 7),
+        assert [(fault.severity, int(fault.reason.split("annotation ")[1][0])) for fault in layout.faults] == [
+            ("error", 1),
+            ("error", 2),
+            ("warning", 3),
+            ("error", 5),
+            ("error", 6),
+            ("error", 7),
         ]
-        assert layout.splits["all"][0].mask.draw()[0].sum() == 85
+        for fault in layout.faults:
+            assert fault.kind == "object" and fault.path == tmp_path / "a.json"
+            assert fault.picture == (tmp_path / "a.png" if fault.severity == "error" else None)
+        assert layout.splits["all"][0].mask.draw()[0].sum() == 85  # the pair stays; the doctor leaves it out
+        assert layout.faults[3].message.endswith(
+            "annotation 5 (person), has no segmentation (a box is no mask), so that a.png is left out; draw it again, "
+            "or remove it if nothing is there"
+        )
+
+    def test_a_lost_object_spoils_its_picture_alone(self, tmp_path):
+        """One box among outlines, as Roboflow packs them: its picture would teach that the object is background."""
+        for name in "ab":
+            picture(tmp_path / f"{name}.png")
+        annotations = [thing(1, 1, 1, [box(0, 0, 9, 9)]), thing(2, 1, 18, []), thing(3, 2, 1, [box(0, 0, 9, 9)])]
+        write(tmp_path / "x.json", ["a.png", "b.png"], annotations)
+        layout = coco_layout(tmp_path)
+        assert [(fault.severity, fault.picture) for fault in layout.faults] == [("error", tmp_path / "a.png")]
+        assert [pair.name for pair in layout.splits["all"]] == ["a", "b"]
 
 
 class TestFiles:
@@ -153,11 +171,36 @@ class TestFiles:
         annotations = [thing(1, 1, 1, [box(0, 0, 9, 9)]), thing(2, 7, 1, [box(0, 0, 9, 9)])]
         write(tmp_path / "a.json", ["a.png"], [*annotations, thing(3, 1, 5, [box(0, 0, 9, 9)])])
         layout = coco_layout(tmp_path)
-        assert told(layout) == [("warning", "orphan"), ("error", "value")]
-        assert "1 annotation of pictures that it does not list, the first (id 2) of the image id 7" in str(
+        assert told(layout) == [("error", "value"), ("warning", "orphan")]
+        assert "annotation 3, is of the category id 5, which the file does not list, so that a.png is left out" in str(
             layout.faults[0]
         )
-        assert "the first (id 3) of the category id 5; add the category or remove them" in str(layout.faults[1])
+        assert layout.faults[0].picture == tmp_path / "a.png"
+        assert "1 annotation of pictures that it does not list, the first (id 2) of the image id 7" in str(
+            layout.faults[1]
+        )
+
+    @pytest.mark.parametrize("place", ["categories", "category_id", "images", "image_id"])
+    def test_ids_as_text(self, tmp_path, place):
+        """7 here and "7" there are one."""
+        picture(tmp_path / "a.png")
+        write(tmp_path / "a.json", ["a.png"], [thing(1, 1, 18, [box(0, 0, 9, 9)])])
+        record = json.loads((tmp_path / "a.json").read_text())
+        rows, key = (record[place], "id") if place in record else (record["annotations"], place)
+        for row in rows:
+            row[key] = str(row[key])
+        (tmp_path / "a.json").write_text(json.dumps(record))
+        layout = coco_layout(tmp_path)
+        assert not layout.faults and layout.splits["all"][0].mask.draw()[0].sum() == 2 * 81
+        assert layout.labels[0].names == ("background", "person", "dog", "toothbrush")
+        what = "category" if place.startswith("cat") else "image"
+        assert layout.notes == (f"a.json has {what} ids as numbers and as text; they are matched by their text",)
+
+    def test_two_ids_with_one_text(self, tmp_path):
+        picture(tmp_path / "a.png")
+        write(tmp_path / "a.json", ["a.png"], [], [{"id": 1, "name": "x"}, {"id": "1", "name": "y"}])
+        with pytest.raises(DataError, match="gives the category id 1 twice"):
+            coco_layout(tmp_path)
 
     def test_missing_left_over_and_twice(self, tmp_path):
         picture(tmp_path / "a.png")

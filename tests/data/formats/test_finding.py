@@ -10,6 +10,7 @@ from pixelwise.data.formats.finding import (
     files_ending,
     into_splits,
     read_json,
+    shape_fault,
     split_of,
     unique_names,
 )
@@ -91,3 +92,12 @@ def test_errors_become_faults():
     fault = fault_of(DataError("a is bad; mend it"), Path("a"))
     assert (fault.reason, fault.remedy, fault.kind) == ("a is bad", "mend it", "unreadable")
     assert fault_of(DataError("a is bad"), Path("a")).remedy == "correct or remove it"
+
+
+def test_a_shape_that_is_lost_spoils_its_picture():
+    lost = shape_fault(Path("a.json"), "a.json, shape 1", "has 2 points; expected at least 3", Path("x/a.jpg"))
+    assert (lost.severity, lost.kind, lost.picture) == ("error", "object", Path("x/a.jpg"))
+    assert lost.reason == "a.json, shape 1, has 2 points (expected at least 3), so that a.jpg is left out"
+    unseen = shape_fault(Path("a.json"), "a.json, shape 1", "has no area")
+    assert (unseen.severity, unseen.kind, unseen.picture) == ("warning", "object", None)
+    assert unseen.reason == "a.json, shape 1, has no area, and is left out"

@@ -111,9 +111,19 @@ class TestMasks:
         assert layout.labels[0].names == ("background", "zebra", "ape", "owl")
         assert told(layout) == [("error", "value")]
         assert "a.json, shape 2 (cow), is of a class that labels.txt does not list" in layout.faults[0].message
-        assert [pair.name for pair in layout.splits["all"]] == ["b"]
-        assert layout.splits["all"][0].mask.draw()[0][2, 2] == 2
+        assert [fault.picture for fault in layout.faults] == [tmp_path / "a.png"]
+        assert [pair.name for pair in layout.splits["all"]] == ["a", "b"]
+        assert layout.splits["all"][1].mask.draw()[0][2, 2] == 2
         assert "classes in the order of labels.txt" in layout.notes
+
+    def test_all_of_unlisted_classes(self, tmp_path):
+        picture(tmp_path / "a.png")
+        write(tmp_path / "a.json", [shape("cow", box(9, 9, 15, 15))])
+        (tmp_path / "labels.txt").write_text("ape", encoding="utf-8")
+        with pytest.raises(
+            DataError, match=r"none of the 1 JSON file under .* \(cow\), is of a class that labels\.txt"
+        ):
+            labelme_layout(tmp_path)
 
     def test_empty_is_background(self, tmp_path):
         for name in "ab":
@@ -138,9 +148,11 @@ class TestMasks:
         ]
         write(tmp_path / "a.json", shapes)
         layout = labelme_layout(tmp_path)
-        assert told(layout) == [("warning", "object")] * 7
+        lost = [True, True, False, False, True, True, True]
+        assert told(layout) == [("error" if one else "warning", "object") for one in lost]
+        assert [fault.picture for fault in layout.faults] == [tmp_path / "a.png" if one else None for one in lost]
         assert layout.faults[0].reason == (
-            f"{tmp_path / 'a.json'}, shape 2 (x), has 2 points (expected at least 3), and is left out"
+            f"{tmp_path / 'a.json'}, shape 2 (x), has 2 points (expected at least 3), so that a.png is left out"
         )
         assert [fault.reason.split(", ")[2] for fault in layout.faults[1:5]] == [
             "has the coordinate nan (expected pixels)",

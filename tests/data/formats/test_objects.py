@@ -158,3 +158,16 @@ class TestFiles:
             pairs[2].mask.draw()
         with pytest.raises(DataError, match=r"d_2\.png is 5 × 5, .*d_1\.png is 12 × 16; the files of one picture"):
             pairs[3].mask.draw()
+
+
+def test_class_folders_of_few_pictures_are_not_the_whole_folder(tmp_path):
+    for name in ("a", "b", "c", "d", "e"):
+        path = tmp_path / "images" / f"{name}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(np.zeros((4, 4), np.uint8)).save(path)
+    for name in ("a", "b"):
+        for part in ("cat", "dog"):
+            path = tmp_path / "masks" / part / f"{name}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.eye(4, dtype=np.uint8) * 255).save(path)
+    assert objects_layout(tmp_path) is None

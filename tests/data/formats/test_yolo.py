@@ -123,13 +123,28 @@ class TestFaults:
         layout = yolo_layout(tmp_path)
         found = {fault.reason.partition(", line ")[2].partition(",")[0]: fault for fault in layout.faults}
         assert sorted(found) == ["", "10", "2", "3", "4", "6", "7", "8", "9"]
-        assert found["2"].reason.endswith("line 2, is a box (expected a polygon of 3 points or more), and is left out")
+        assert found["2"].reason.endswith(
+            "line 2, is a box (expected a polygon of 3 points or more), so that a.png is left out"
+        )
         assert "holds 1.2 (expected x and y from 0 to 1)" in found["4"].reason
         assert "holds words" in found["6"].reason and "begins with 0.5" in found["7"].reason
         assert "has no area" in found["8"].reason and "holds nan" in found["9"].reason
-        assert found["10"].severity == "error" and "is of the class 7; named are 0–1" in found["10"].reason
+        assert "is of the class 7 (named are 0–1), so that a.png is left out" in found["10"].reason
+        for number, fault in found.items():
+            lost = number not in ("", "8")  # without area it draws nothing anyway
+            assert fault.severity == ("error" if lost or fault.kind == "unreadable" else "warning")
+            assert not lost or fault.picture == tmp_path / "images/a.png"
         assert {("error", "unreadable"), ("warning", "orphan")} <= set(told(layout))
         assert [pair.name for pair in layout.splits["train"]] == ["a", "b"]
+
+    def test_a_text_that_cannot_be_read_spoils_its_picture(self, tmp_path):
+        for name in "ab":
+            picture(tmp_path / f"images/{name}.png")
+            text(tmp_path / f"labels/{name}.txt", LOWER)
+        (tmp_path / "labels/b.txt").write_bytes(b"\xff\xfe0\x000")
+        layout = yolo_layout(tmp_path)
+        assert [(f.severity, f.picture) for f in layout.faults] == [("error", tmp_path / "images/b.png")]
+        assert len(layout.splits["all"]) == 2
 
     def test_refused(self, tmp_path):
         picture(tmp_path / "images/a.png")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelwise.data.values.classnames import find_class_names, read_class_names, write_classes
+from pixelwise.data.values.classnames import find_class_names, read_class_names, unread_lists, write_classes
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, LabelSet, pack_color, voc_color
 
@@ -245,3 +245,48 @@ def test_what_is_written_is_read_again(tmp_path_factory, data, colors, snap):
     path = tmp_path_factory.mktemp("y") / "classes.yaml"
     write_classes(labels, path)
     assert read_class_names(path).labels == labels
+
+
+HEX = """{"classes": [{"title": "Water", "color": "#50E3C2"}, {"name": "Unlabeled", "color": [155, 155, 155]}]}"""
+
+
+@pytest.mark.parametrize(
+    "name, text, names, ids, colors",
+    [
+        ("class_dict_seg.csv", "name, r, g, b\nsky, 1, 2, 3", ("sky",), None, ((1, 2, 3),)),
+        ("label_class_dict.csv", "name,r,g,b\nsky,1,2,3", ("sky",), None, ((1, 2, 3),)),
+        ("_classes.csv", "Pixel Value, Class\n0, background\n7, cat", ("background", "cat"), (0, 7), None),
+        ("classes.json", HEX, ("Water", "Unlabeled"), None, ((80, 227, 194), (155, 155, 155))),
+        ("classes.json", HEX[12:-1], ("Water", "Unlabeled"), None, ((80, 227, 194), (155, 155, 155))),
+        ("classes.json", '{"0": "sky", "2": "road"}', ("sky", "road"), (0, 2), None),
+        ("label_names.txt", "_background_\ncat", ("background", "cat"), None, None),
+    ],
+)
+def test_other_programs_files_are_found(tmp_path, name, text, names, ids, colors):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found = find_class_names([tmp_path], tmp_path)
+    assert (found.path.name, found.names, found.ids, found.colors) == (name, names, ids, colors)
+    assert not unread_lists([tmp_path])
+
+
+@pytest.mark.parametrize(
+    "name, text",
+    [
+        ("_classes.csv", "filename, cat, dog\na.jpg, 1, 0"),  # labels of whole pictures
+        ("classes.json", '["a", 7]'),
+        ("classes.json", '[{"name": "a", "color": "red"}]'),
+        ("classes.json", "{"),
+        ("my_labels.xml", "<a/>"),
+        ("palette.json", "{}"),
+    ],
+)
+def test_files_of_other_forms_are_passed_over_and_told(tmp_path, name, text):
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    assert find_class_names([tmp_path], tmp_path) is None
+    assert unread_lists([tmp_path, tmp_path / "none"]) == [tmp_path / name]
+
+
+@pytest.mark.parametrize("name", ["Unknown", "conflicting", "nodata", "no-data", "No Data"])
+def test_more_names_of_void(tmp_path, name):
+    (tmp_path / "classes.txt").write_text(f"{name}\ncat")
+    assert read_class_names(tmp_path / "classes.txt").classes == [1]

@@ -120,6 +120,82 @@ class TestVoid:
         assert decided(tmp_path, mask, extension="tif", words=["-2=class", "-1=class"]).labels.num_classes == 4
 
 
+class TestApart:
+    """Some masks hold 0 and 1, others 0 and 255: 255 may be void, or what 1 is."""
+
+    @pytest.mark.parametrize("top", [254, 255])
+    def test_it_is_asked_for(self, tmp_path, top):
+        masks = blocks([0, 1]), blocks([0, top]), blocks([0])
+        asked(
+            tmp_path,
+            *masks,
+            match=rf"no mask holds both 1 and {top}: .*0\.png has 1, .*1\.png has {top}; is {top} void .* or a class "
+            rf"of its own\? .* classes\.yaml with 'values: \[1, {top}\]' makes one class of them",
+            answers=(f"{top}=void", f"{top}=class"),
+        )
+        assert decided(tmp_path, *masks, words=[f"{top}=void"]).labels.table == {0: 0, 1: 1, top: VOID}
+        assert decided(tmp_path, *masks, words=[f"{top}=class"]).labels.table == {0: 0, 1: 1, top: 2}
+
+    def test_grays_saved_as_colors(self, tmp_path):
+        masks = [blocks([(v, v, v) for v in values]) for values in ((0, 1), (0, 255))]
+        asked(tmp_path, *masks, match="no mask holds both 1 and 255", answers=("255=void", "255=class"))
+
+    def test_with_names(self, tmp_path):
+        masks = blocks([0, 1]), blocks([0, 255])
+        for names in ("ground\ncrack", "0 ground\n1 crack"):
+            asked(tmp_path, *masks, names=names, match="no mask holds both 1 and 255", answers=("255=void",))
+            assert decided(tmp_path, *masks, names=names, words=["255=void"]).labels.table[255] == VOID
+
+    @pytest.mark.parametrize(
+        "masks", [([0, 1, 255], [0, 1], [0, 255]), ([0, 1], [0, 2, 255]), ([0, 1], [0, 2], [0, 255]), ([0, 255],)]
+    )
+    def test_others_are_not(self, tmp_path, masks):
+        decided(tmp_path, *(blocks(values) for values in masks))
+
+    def test_a_palette_that_shows_void(self, tmp_path):
+        palette = {0: BLACK, 1: RED, 255: voc_color(255)}
+        found = decided(tmp_path, blocks([0, 1]), blocks([0, 255]), palette=palette)
+        assert found.labels.table == {0: 0, 1: 1, 255: VOID}
+
+
+class TestInvented:
+    """Small class numbers, resized with smoothing: blends of two are third ones."""
+
+    @staticmethod
+    def smooth(ids, color=False):
+        small = np.zeros((96, 96), np.uint8)
+        for i, value in enumerate(ids):
+            y, x = np.mgrid[:96, :96]
+            small[(y - 20 - 28 * (i % 3)) ** 2 + (x - 20 - 28 * (i // 3)) ** 2 < 120] = value
+        mask = np.asarray(Image.fromarray(small).resize((48, 48), Image.Resampling.BILINEAR))
+        return np.stack([mask] * 3, axis=2) if color else mask
+
+    @pytest.mark.parametrize("color", [False, True])
+    @pytest.mark.parametrize("ids", [(3, 5, 8), (8,), (10, 20)])
+    def test_they_are_asked_for(self, tmp_path, ids, color):
+        mask = self.smooth(ids, color)
+        asked(
+            tmp_path,
+            mask,
+            match=r"numbers are nowhere solid .*0\.png holds .*exported again",
+            answers=("snap", "numbers"),
+        )
+        every = decided(tmp_path, mask, words=["numbers"])
+        assert every.labels.num_classes == len(np.unique(mask)) and not every.notes
+        near = decided(tmp_path, mask, words=["snap"])
+        values = {value & 255 for value in near.labels.table}
+        assert values == {0, *ids} and near.labels.snap and not near.notes
+        assert [fault.kind for fault in near.faults] == ["blended"]
+
+    def test_thin_classes_are_not(self, tmp_path):
+        """Poles and wires, which are never solid, but stand where they like."""
+        mask = np.zeros((60, 60), np.uint8)
+        mask[30:] = 2
+        for i, value in enumerate((1, 3, 4, 5)):
+            mask[5:55, 10 + 10 * i] = value
+        assert decided(tmp_path, mask).labels.num_classes == 6
+
+
 class TestNamed:
     def test_a_name_too_few_for_0_is_asked_for(self, tmp_path):
         mask = blocks([0, 1, 2])
@@ -231,6 +307,13 @@ class TestInverted:
             "0 covers 67 % of the pixels and 255 33 %, and the folder is called masks_inverted: perhaps"
         )
 
+    @pytest.mark.parametrize(
+        "name, says", [("background_masks", True), ("bg", True), ("foreground_background", False), ("subgrid", False)]
+    )
+    def test_a_folder_of_backgrounds(self, tmp_path, name, says):
+        notes = decide(masks_of(tmp_path / name, blocks([0, 0, 255]))).notes
+        assert [f"the folder is called {name}: perhaps 0 is the object" in note for note in notes] == [True] * says
+
     def test_the_answer(self, tmp_path):
         found = decided(tmp_path, blocks([0, 255, 255, 255]), words=["inverted"])
         assert found.labels.names == ("background", "foreground") and found.labels.table == {0: 1, 255: 0}
@@ -247,6 +330,20 @@ class TestInverted:
     def test_two_names_change_places(self, tmp_path):
         found = decided(tmp_path, blocks([0, 255]), names="floor\ncrack", words=["inverted"])
         assert found.labels.names == ("floor", "crack") and found.labels.table == {0: 1, 255: 0}
+
+
+class TestTold:
+    def test_grays_saved_as_colors_are_numbers(self, tmp_path):
+        found = decided(tmp_path, blocks([(v, v, v) for v in (0, 1, 2, 255)]))
+        assert found.sentence == "0 → class 0, 1 → class 1, 2 → class 2; 255 → void"
+        assert [found.labels.values_of(cls) for cls in (0, 1, 2, VOID)] == ["0", "1", "2", "255"]
+        assert decided(tmp_path, blocks([BLACK, RED])).sentence == "(0, 0, 0) → background, (255, 0, 0) → foreground"
+
+    def test_a_list_that_is_not_read_is_noted(self, tmp_path):
+        (tmp_path / "class_meanings.csv").write_text("cat;7")
+        (note,) = decided(tmp_path, blocks([0, 1])).notes
+        assert note.startswith(f"{tmp_path / 'class_meanings.csv'} is called like a list of classes but is not read")
+        assert decided(tmp_path, blocks([0, 1]), names="a\nb").notes == ()
 
 
 class TestPalettes:

@@ -6,7 +6,7 @@
 
 The numbers of categories may have gaps: the classes are background and the categories in the order of their ids. Where
 objects of different classes overlap, the smaller lies on top, so that nothing is hidden. A region of a crowd is of its
-category.
+category. Ids are matched by their text: 7 and "7" are one.
 
 Source: Lin et al. 2014, Microsoft COCO, and the format of its annotation files.
 """
@@ -106,12 +106,13 @@ def coco_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
     listed = []
     for path, (file, image) in drawn.items():
         split = split_of(file.path, root) or split_of_directory(path, root)
-        shapes, wrong = _shapes(by_image[file.path].get(image["id"], []), _size(image), classes, file)
+        annotations = by_image[file.path].get(_id(image, "id"), [])
+        shapes, wrong = _shapes(annotations, _size(image), classes, file, path)
         faults += wrong
         name = str(image["file_name"])
         listed.append((split, Pair(path, _drawing(file, name, _size(image), shapes, classes), names[path])))
     for file in files:
-        faults += _strays(file, classes)
+        faults += _strays(file)
     for image_path in pictures.left_over(drawn):
         reason = f"{image_path} is in no JSON and is left out"
         faults.append(Fault("warning", "orphan", image_path, reason, "label it"))
@@ -122,7 +123,7 @@ def coco_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         "the order of their ids; where objects overlap, the smaller lies on top",
         splits=into_splits(listed, root),
         faults=tuple(faults),
-        notes=(*notes, *_notes(files, {(file.path, image["id"]) for file, image in drawn.values()})),
+        notes=(*notes, *_notes(files, {(file.path, _id(image, "id")) for file, image in drawn.values()})),
         labels=(classes.labels,),
     )
 
@@ -164,19 +165,21 @@ def _file(path: Path, record: dict[str, Any]) -> _File:
     for number, image in enumerate(record["images"], 1):
         if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or _id(image, "id") is None:
             raise DataError(f'{path}, image {number}, has no "id" or "file_name"; expected both: export it again')
-        if image["id"] in images:
+        own = _id(image, "id")
+        if own in images:
             raise DataError(f"{path} gives the image id {image['id']} twice; expected one for each: export it again")
-        images[image["id"]] = image
+        images[own] = image
     categories: dict[int | str | None, dict[str, Any]] = {}
     for number, category in enumerate(record["categories"], 1):
-        known = isinstance(category, dict) and isinstance(category.get("id"), int)
+        known = isinstance(category, dict) and isinstance(_id(category, "id"), int)
         if not known or not isinstance(category.get("name"), str):
             raise DataError(
                 f'{path}, category {number}, has no whole "id" or no "name"; expected both: export it again'
             )
-        if category["id"] in categories:
+        own = _id(category, "id")
+        if own in categories:
             raise DataError(f"{path} gives the category id {category['id']} twice; expected one for each: correct it")
-        categories[category["id"]] = category
+        categories[own] = category
     return _File(path, images, categories, [a for a in record["annotations"] if isinstance(a, dict)])
 
 
@@ -202,7 +205,8 @@ def _classes(files: list[_File]) -> _Classes:
                     "which is right? Pass the folder of one, or correct the other"
                 )
     used = {_id(a, "category_id") for file in files for a in file.annotations}
-    above = {_id(c, "supercategory") for number, (c, _) in categories.items() if c.get("supercategory") != c["name"]}
+    groups = [c.get("supercategory") for c, _ in categories.values() if c.get("supercategory") != c["name"]]
+    above = {group for group in groups if isinstance(group, str)}
     values: dict[int | str | None, int] = {}
     names = ["background"]
     voids: list[int | str | None] = []
@@ -256,8 +260,10 @@ def _size(image: dict[str, Any]) -> tuple[int, int]:
 
 
 def _id(record: dict[str, Any], key: str) -> int | str | None:
-    """A number or word that something else is found by; None where there is neither."""
+    """A number or word that something else is found by, "7" as 7; None where there is neither."""
     value = record.get(key)
+    if isinstance(value, str) and value.isascii() and value.isdigit() and str(int(value)) == value:
+        return int(value)
     return value if isinstance(value, int | str) else None
 
 
@@ -274,18 +280,29 @@ def _drawing(file: _File, name: str, size: tuple[int, int], shapes: Iterable[Sha
 
 
 def _shapes(
-    annotations: list[tuple[int, dict[str, Any]]], size: tuple[int, int], classes: _Classes, file: _File
+    annotations: list[tuple[int, dict[str, Any]]],
+    size: tuple[int, int],
+    classes: _Classes,
+    file: _File,
+    picture: Path,
 ) -> tuple[list[Shape], list[Fault]]:
     """The shapes of one picture, the largest object first, and what cannot be drawn."""
     objects: list[tuple[float, list[Shape]]] = []
     faults = []
     for number, annotation in annotations:
+        told = f"{file.path}, annotation {annotation.get('id', number)}"
         value = classes.values.get(_id(annotation, "category_id"))
         if value is None:
-            continue  # told once for the whole file
-        told = f"{file.path}, annotation {annotation.get('id', number)} ({_name(annotation, file)})"
-        shapes, reasons = _outline(value, annotation.get("segmentation"), size)
-        faults += [shape_fault(file.path, told, reason) for reason in reasons]
+            reason = (
+                f"{told}, is of the category id {annotation.get('category_id')}, which the file does not list, so that "
+                f"{picture.name} is left out"
+            )
+            faults.append(Fault("error", "value", file.path, reason, "add the category, or remove it", picture))
+            continue
+        told += f" ({_name(annotation, file)})"
+        shapes, broken, unseen = _outline(value, annotation.get("segmentation"), size)
+        faults += [shape_fault(file.path, told, reason, picture) for reason in broken]
+        faults += [shape_fault(file.path, told, reason) for reason in unseen]
         if shapes:
             objects.append((sum(area(shape, size) for shape in shapes), shapes))
     objects.sort(key=lambda one: -one[0])
@@ -297,17 +314,20 @@ def _name(annotation: dict[str, Any], file: _File) -> str:
     return str(category["name"]) if category else "?"
 
 
-def _outline(value: int, segmentation: Any, size: tuple[int, int]) -> tuple[list[Shape], list[str]]:
-    """The shapes of one object, and why parts of it cannot be drawn; small parts of a larger object are no fault."""
+def _outline(value: int, segmentation: Any, size: tuple[int, int]) -> tuple[list[Shape], list[str], list[str]]:
+    """(the shapes of one object, why parts of it are lost, why the whole of it draws nothing).
+
+    Small parts of a larger object are no fault.
+    """
     if not segmentation:
-        return [], ["has no segmentation; a box is no mask"]
+        return [], ["has no segmentation; a box is no mask"], []
     shapes: list[Shape] = []
     broken: list[str] = []
     unseen: list[str] = []
     if isinstance(segmentation, dict):
         parts: list[Any] = [segmentation]
     elif not isinstance(segmentation, list):
-        return [], ["has a segmentation that is neither polygons nor run lengths"]
+        return [], ["has a segmentation that is neither polygons nor run lengths"], []
     elif isinstance(segmentation[0], int | float):
         parts = [segmentation]
     else:
@@ -326,7 +346,7 @@ def _outline(value: int, segmentation: Any, size: tuple[int, int]) -> tuple[list
             shapes.append(shape)
         else:
             unseen.append(reason)
-    return shapes, broken if shapes else (broken or unseen)[:1]
+    return shapes, broken, [] if shapes or broken else unseen[:1]
 
 
 def _in_turn(part: Any) -> Any:
@@ -347,8 +367,8 @@ def _run_size(part: dict[str, Any], size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def _strays(file: _File, classes: _Classes) -> list[Fault]:
-    """Annotations of pictures or categories that the file does not list."""
+def _strays(file: _File) -> list[Fault]:
+    """Annotations of pictures that the file does not list."""
     faults = []
     lost = [a for a in file.annotations if _id(a, "image_id") not in file.images]
     if lost:
@@ -357,18 +377,16 @@ def _strays(file: _File, classes: _Classes) -> list[Fault]:
             f"(id {lost[0].get('id')}) of the image id {lost[0].get('image_id')}; they are left out"
         )
         faults.append(Fault("warning", "orphan", file.path, reason, "add the images to the JSON or remove them"))
-    unknown = [a for a in file.annotations if _id(a, "category_id") not in classes.values]
-    if unknown:
-        reason = (
-            f"{file.path} has {counted(len(unknown), 'annotation')} of categories that it does not list, the first "
-            f"(id {unknown[0].get('id')}) of the category id {unknown[0].get('category_id')}"
-        )
-        faults.append(Fault("error", "value", file.path, reason, "add the category or remove them"))
     return faults
 
 
 def _notes(files: list[_File], used: set[tuple[Path, Any]]) -> list[str]:
     notes = []
+    for file in files:
+        for what, listed, key in (("image", file.images, "image_id"), ("category", file.categories, "category_id")):
+            kinds = {type(entry["id"]) for entry in listed.values()} | {type(a.get(key)) for a in file.annotations}
+            if {int, str} <= kinds:
+                notes.append(f"{file.path.name} has {what} ids as numbers and as text; they are matched by their text")
     annotated = {(file.path, _id(a, "image_id")) for file in files for a in file.annotations}
     empty = len(used - annotated)
     if empty:

@@ -1,4 +1,10 @@
-"""Finding files below a folder: by their kind, their split, the picture that a file names; and reading JSON."""
+"""Finding files below a folder: by their kind, their split, the picture that a file names; and reading JSON.
+
+What the readers of outlines do with an object that cannot be drawn: where its region is lost – no outline, a broken
+one, a class that nobody lists – the picture would hold it as background, so that this is an error which names the
+picture, and the pair is not used (`Fault.picture`). An object that would draw nothing anyway, being without area or
+outside the picture, is a warning, and the picture is used without it.
+"""
 
 import json
 import os
@@ -118,16 +124,20 @@ def fault_of(error: DataError, path: Path, kind: FaultKind = "unreadable") -> Fa
     return Fault("error", kind, path, reason or message, remedy if reason else "correct or remove it")
 
 
-def shape_fault(path: Path, told: str, problem: str) -> Fault:
-    """The warning that one shape of a file is left out.
+def shape_fault(path: Path, told: str, problem: str, picture: Path | None = None) -> Fault:
+    """The fault that one shape of a file cannot be drawn.
 
     Args:
         told: the file and the place of the shape.
         problem: the end of the sentence, as `pixelwise.data.formats.shapes` gives it.
+        picture: where the shape's region is lost: the picture that cannot be used for it. Else the shape draws nothing.
     """
     what, _, expected = problem.partition("; ")
-    reason = f"{told}, {what}" + (f" ({expected})" if expected else "") + ", and is left out"
-    return Fault("warning", "object", path, reason, "draw it again")
+    reason = f"{told}, {what}" + (f" ({expected})" if expected else "")
+    if picture is None:
+        return Fault("warning", "object", path, f"{reason}, and is left out", "draw it again")
+    reason = f"{reason}, so that {picture.name} is left out"
+    return Fault("error", "object", path, reason, "draw it again, or remove it if nothing is there", picture)
 
 
 class Pictures:

@@ -88,11 +88,11 @@ def labelme_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
     classes = _classes(found, root)
     names = unique_names([annotation.image for annotation in found], root)
     listed = []
+    unlisted = 0  # pictures with a class that the list lacks
     for annotation in found:
         shapes, wrong = _shapes(annotation, classes)
         faults += wrong
-        if any(fault.severity == "error" for fault in wrong):
-            continue
+        unlisted += any(fault.kind == "value" for fault in wrong)
         mask = Drawing(
             annotation.path,
             (annotation.path,),
@@ -104,8 +104,9 @@ def labelme_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         )
         split = split_of_directory(annotation.path, root) or split_of_directory(annotation.image, root)
         listed.append((split, Pair(annotation.image, mask, names[annotation.image])))
-    if not listed:
-        raise DataError(f"none of the {counted(len(found), 'JSON file')} under {root} can be used: {faults[0].message}")
+    if unlisted == len(found):
+        first = next(fault for fault in faults if fault.kind == "value")
+        raise DataError(f"none of the {counted(len(found), 'JSON file')} under {root} can be used: {first.message}")
     used = {annotation.image for annotation in found}
     for image in pictures.left_over(used):
         reason = f"{image} has no JSON and is left out"
@@ -263,22 +264,25 @@ def _shapes(annotation: _Annotation, classes: _Classes) -> tuple[tuple[Shape, ..
                     "error",
                     "value",
                     annotation.path,
-                    f"{told}, is of a class that {classes.source} does not list",
+                    f"{told}, is of a class that {classes.source} does not list, so that {annotation.image.name} is "
+                    "left out",
                     "correct the label or add the class",
+                    annotation.image,
                 )
             )
             continue
+        lost: Path | None = annotation.image
         try:
             if label is None:
                 raise DataError("has no label; expected the name of a class")
             shape = _shape(classes.values[label], raw)
-            reason = flaw(shape, annotation.size)
+            reason, lost = flaw(shape, annotation.size), None
         except DataError as error:
             reason = str(error)
         if reason is None:
             shapes.append(shape)
         else:
-            faults.append(shape_fault(annotation.path, told, reason))
+            faults.append(shape_fault(annotation.path, told, reason, lost))
     return tuple(shapes), faults
 
 

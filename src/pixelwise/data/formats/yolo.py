@@ -10,7 +10,7 @@ Source: the data format of Ultralytics' YOLO for segmentation.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +78,7 @@ def yolo_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         images = [(split_of_directory(f, root), f) for files in pictures.by_directory.values() for f in files]
     else:
         images = _listed(*settings, pictures, root)
-    texts = {image: _read(_text_of(image)) for _, image in images}
+    texts = {image: _read(_text_of(image), image) for _, image in images}
     read = [line for text in texts.values() for line in text.lines]
     if settings is None or not any(text.path for text in texts.values()):
         homes = {image.parent for image, text in texts.items() if text.path is not None}
@@ -102,7 +102,7 @@ def yolo_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         except DataError as error:
             faults.append(fault_of(error, image))
             continue
-        shapes, wrong = _shapes(text, size, values)
+        shapes, wrong = _shapes(text, size, values, image)
         faults += wrong
         path = text.path or image
         listed.append(
@@ -240,13 +240,13 @@ def _text_of(image: Path) -> Path | None:
     return beside if beside.is_file() and beside.name.lower() not in _TOLD_BY_NAME else None
 
 
-def _read(path: Path | None) -> _Text:
+def _read(path: Path | None, image: Path) -> _Text:
     if path is None:
         return _Text(None, (), ())
     try:
         raw = read_text(path)
     except DataError as error:
-        return _Text(path, (), (fault_of(error, path),))
+        return _Text(path, (), (replace(fault_of(error, path), picture=image),))
     lines: list[_Line] = []
     faults = []
     for number, text in enumerate(raw.splitlines(), 1):
@@ -256,7 +256,7 @@ def _read(path: Path | None) -> _Text:
         if isinstance(line, _Line):
             lines.append(line)
         else:
-            faults.append(shape_fault(path, f"{path}, line {number}", line))
+            faults.append(shape_fault(path, f"{path}, line {number}", line, image))
     return _Text(path, tuple(lines), tuple(faults))
 
 
@@ -362,7 +362,9 @@ def _told_names(path: Path, record: Mapping[str, Any]) -> dict[int, str]:
     return told
 
 
-def _shapes(text: _Text, size: tuple[int, int], values: Mapping[int, int]) -> tuple[tuple[Shape, ...], list[Fault]]:
+def _shapes(
+    text: _Text, size: tuple[int, int], values: Mapping[int, int], image: Path
+) -> tuple[tuple[Shape, ...], list[Fault]]:
     assert text.path is not None or not text.lines
     shapes: list[Shape] = []
     faults = []
@@ -370,10 +372,14 @@ def _shapes(text: _Text, size: tuple[int, int], values: Mapping[int, int]) -> tu
         assert text.path is not None
         if line.cls not in values:
             known = f"{min(values)}–{max(values)}" if values else "none"
-            reason = f"{text.path}, line {line.number}, is of the class {line.cls}; named are {known}"
-            faults.append(Fault("error", "value", text.path, reason, "correct it or name the class"))
+            reason = (
+                f"{text.path}, line {line.number}, is of the class {line.cls} (named are {known}), so that "
+                f"{image.name} is left out"
+            )
+            faults.append(Fault("error", "value", text.path, reason, "correct it or name the class", image))
             continue
         problem: str | None
+        lost: Path | None = image
         if len(line.numbers) == 4:
             problem = "is a box; expected a polygon of 3 points or more"
         elif not all(-_SLACK <= number <= 1 + _SLACK for number in line.numbers):
@@ -383,12 +389,12 @@ def _shapes(text: _Text, size: tuple[int, int], values: Mapping[int, int]) -> tu
             points: NDArray[Any] = np.array(line.numbers).reshape(-1, 2) * (size[1], size[0])
             try:
                 shape = polygon(values[line.cls], [points])
-                problem = flaw(shape, size)
+                problem, lost = flaw(shape, size), None
             except DataError as error:
                 problem = str(error)
             else:
                 if problem is None:
                     shapes.append(shape)
         if problem is not None:
-            faults.append(shape_fault(text.path, f"{text.path}, line {line.number}", problem))
+            faults.append(shape_fault(text.path, f"{text.path}, line {line.number}", problem, lost))
     return tuple(shapes), faults

@@ -4,7 +4,9 @@ Smoothed edges: three values or more, and more than there are classes, that are 
 (`MaskStatistics.solid`), lie between the classes' and stand between them in the picture, too. Up to `MAX_BLENDED` of
 all pixels they are taken for the nearest class, with a warning. Above it one is asked, and so where values wobble
 around the classes' as in lossy files; where such values do not stand between classes; and where there are only one or
-two of them beside two or three classes. Beside small class numbers nothing is snapped: a blend of two is a third class.
+two of them beside two or three classes. Beside small class numbers nothing is snapped unasked: a blend of two is a
+third class. One is asked where at least three of them, and as many as there are others, are never solid and stand
+between a smaller and a larger one in the picture, as no object does.
 """
 
 from collections.abc import Collection, Iterable, Mapping
@@ -36,6 +38,8 @@ MAX_BLENDED = 0.15
 
 ID_LIMIT = 64  # numbers below are class numbers, so that 255 beside them is void
 _RARER = 20  # so many times rarer than the class that it wobbles around; and so much of a class's pixels is solid
+_LOOKED = 200  # so many pixels of a value are looked at, and of so many masks
+_MOST_MASKS = 24
 _FEW = 8  # fewer values than this, with only one solid one beside them, may be thin classes
 CREAM = pack_color(voc_color(VOID))  # VOC's color for void
 
@@ -112,7 +116,7 @@ def sum_up(masks: Mapping[MaskSource, MaskStatistics], snap: bool) -> Total:
     total = Total(masks, "colors" if True in first else "numbers", tuple(sorted(counts)), counts, solid, pixels)
     if total.kind == "numbers":
         return total
-    gray = [value for value in total.values if _is_gray(value)]
+    gray = [value for value in total.values if is_gray(value)]
     share = sum(counts[value] for value in gray) / pixels
     if len(gray) < len(counts) and not (snap and share > 0.99):
         return total
@@ -183,6 +187,7 @@ def unblended(total: Total, asked: Asked) -> tuple[Total, tuple[Fault, ...]]:
     """
     said = [value for value in total.values if asked.answers.values.get(value) is not None]
     if _are_class_numbers(total):
+        _ask_invented(total, asked)
         return total, ()
     solid = total.solid_values
     near = _wobbling(total, solid, [value for value in total.values if value not in said])
@@ -237,9 +242,66 @@ def _ask_thin(total: Total, values: list[int], word: str, asked: Asked) -> None:
     asked.use(word)
 
 
+def _ask_invented(total: Total, asked: Asked) -> None:
+    """Ask whether small numbers that seem to be blends are classes; return where they are, or there are none.
+
+    Raises:
+        DataQuestion: they may be both.
+    """
+    values = _invented(total)
+    if not values:
+        return
+    if asked.answers.counts != "numbers":
+        raise DataQuestion(
+            f"{len(values)} of {len(total.values)} numbers are nowhere solid and stand only between a smaller and a "
+            f"larger one, as {total.place(values[0])}; the masks seem to have been resized with smoothing, and a blend "
+            "of two class numbers is a third one, so that they are best exported again without; else, is the nearest "
+            "class good enough, or do all numbers count?",
+            ("snap", "numbers"),
+        )
+    asked.use("numbers")
+
+
+def _invented(total: Total) -> list[int]:
+    """The small numbers that are never solid and have, within three pixels, smaller and larger solid ones about them.
+
+    Nothing where they are fewer than three, or fewer than the solid ones: these may be thin classes.
+    """
+    if total.kind == "colors":
+        return []
+    small = [value for value in total.values if value not in (-1, VOID, VOID_16)]
+    thin = [value for value in small if not total.solid[value]]
+    known = np.array([total.stored(value) for value in small if total.solid[value]])
+    least = max(3, len(known))
+    if len(known) < 2 or len(thin) < least:
+        return []
+    looked, inside, masks = dict.fromkeys(thin, 0), dict.fromkeys(thin, 0), 0
+    window = np.ones((7, 7), np.uint8)
+    for path, statistics in total.masks.items():
+        fresh = [v for v in thin if looked[v] < _LOOKED and total.stored(v) in statistics.values]
+        if not fresh or masks == _MOST_MASKS:
+            continue
+        masks += 1
+        mask = read_mask(path, lossy=True).astype(np.int64)
+        level = mask.astype(np.float32)  # of grays, too: their packed numbers are in the same order
+        classes = np.isin(mask, known)
+        low = cv2.erode(np.where(classes, level, np.float32(1e9)), window)
+        high = cv2.dilate(np.where(classes, level, np.float32(-1e9)), window)
+        between = (low < level) & (level < high)
+        for value in fresh:
+            there = mask == total.stored(value)
+            looked[value] += int(there.sum())
+            inside[value] += int((there & between).sum())
+    found = [value for value in thin if looked[value] and inside[value] >= 0.9 * looked[value]]
+    return found if len(found) >= least else []
+
+
 def snapped(total: Total, asked: Asked) -> tuple[Total, tuple[Fault, ...]]:
     """The values that seem to be classes where all others are to be snapped: solid ones, none near a commoner one."""
     asked.use("snap")
+    if _are_class_numbers(total) and (blends := _invented(total)):
+        kept = [value for value in total.values if value not in blends or value in asked.answers.values]
+        return total.only(kept), warned(total, [total.stored(value) for value in kept])
     small = {value for value in total.values if 0 <= value < ID_LIMIT}
     if _are_class_numbers(total) and (
         len(small & {*total.solid_values}) > 2 or {*total.values} <= {*total.solid_values}
@@ -458,6 +520,7 @@ def voc_colors() -> set[int]:
     return {pack_color(voc_color(i)) for i in (*range(21), VOID)}
 
 
-def _is_gray(value: int) -> bool:
+def is_gray(value: int) -> bool:
+    """Whether a packed color has three equal parts."""
     red, green, blue = unpack_color(value)
     return red == green == blue

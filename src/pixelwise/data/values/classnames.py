@@ -15,10 +15,13 @@ classes.yaml is the whole table from values to classes, and the last word; `pixe
 The others have one class a line: `name`, `id name`, `name r g b`, `r g b name`, or CVAT's `name:r,g,b::`. Lines that
 are empty or begin with # do not count. A line called void, ignore or unlabeled is not a class: its pixels are never
 counted. A first line like `name,r,g,b` or `id,name` tells what the columns are. id2label.json holds {"0": "name", …}.
+classes.json holds the same, or names with colors: a list of {"name": …, "color": "#50E3C2"}, by itself or under
+"classes"; of other forms it is passed over, and so is a _classes.csv without the line that tells its columns.
 """
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -43,16 +46,31 @@ FILES = (
     "classes.csv",
     "class_dict.csv",
     "id2label.json",
+    "label_names.txt",
+    "_classes.csv",
+    "classes.json",
 )
-VOID_NAMES = frozenset(("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__"))
+_PERHAPS = frozenset(("_classes.csv", "classes.json"))  # others, too, call files so that mean something else
+_DICTIONARY = re.compile(r".*class_dict.*\.csv")  # class_dict_seg.csv, label_class_dict.csv
+_LIKE = re.compile(
+    r".*(class|label|categor|legend|palette|color|colour).*\.(txt|csv|tsv|json|yaml|yml|xml|xlsx?|names)"
+)
+VOID_NAMES = frozenset(
+    (
+        *("void", "ignore", "ignored", "unlabeled", "unlabelled", "__ignore__", "unknown", "conflicting"),
+        *("nodata", "no-data", "no_data", "no data"),
+    )
+)
 
 _CVAT = re.compile(r"([^:]+):(\d{1,3}),(\d{1,3}),(\d{1,3})(?::.*)?")
 _COLOR_LAST = re.compile(r"(.*?\S)[\s,;:]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})")
 _COLOR_FIRST = re.compile(r"(\d{1,3})[\s,;]+(\d{1,3})[\s,;]+(\d{1,3})[\s,;:]+(\S.*)")
 _ID_FIRST = re.compile(r"(-?\d+)[\s,;:]+(\S.*)")
+_HEX = re.compile(r"#[0-9a-fA-F]{6}")
 _COLUMNS = {
     **dict.fromkeys(("name", "class", "classname", "class_name", "label", "class name"), "name"),
     **dict.fromkeys(("id", "index", "value", "idx", "class_id", "classid", "number", "label_id"), "id"),
+    **dict.fromkeys(("pixel value", "pixel_value"), "id"),
     "r": "red",
     "red": "red",
     "g": "green",
@@ -104,9 +122,13 @@ def find_class_names(folders: Iterable[Path], root: Path, *, tables: bool = True
         level = folders
         while level:
             files = sorted(
-                file for folder in level for file in folder.iterdir() if file.name.lower() in kinds and file.is_file()
+                file
+                for folder in level
+                for file in folder.iterdir()
+                if (file.name.lower() in kinds or (kinds is FILES and _DICTIONARY.fullmatch(file.name.lower())))
+                and file.is_file()
             )
-            found = [read_class_names(file) for file in files]
+            found = [read_class_names(file) for file in files if _is_readable(file)]
             for other in found[1:]:
                 if replace(other, path=found[0].path) != found[0]:
                     raise DataError(
@@ -116,6 +138,39 @@ def find_class_names(folders: Iterable[Path], root: Path, *, tables: bool = True
                 return found[0]
             level = {folder.parent for folder in level if folder != root and root in folder.parents}
     return None
+
+
+def unread_lists(folders: Iterable[Path]) -> list[Path]:
+    """The files in any of the folders that are called like a list of classes but are not read as one."""
+    return sorted(
+        file
+        for folder in set(folders)
+        for file in (folder.iterdir() if os.access(folder, os.R_OK | os.X_OK) and folder.is_dir() else ())
+        if _LIKE.fullmatch(file.name.lower())
+        and file.is_file()
+        and (not _is_known(file) or not _is_readable(file))
+        and not file.name.startswith(".")
+    )
+
+
+def _is_known(path: Path) -> bool:
+    name = path.name.lower()
+    return name in TABLES or name in FILES or _DICTIONARY.fullmatch(name) is not None
+
+
+def _is_readable(path: Path) -> bool:
+    """Whether a file of class names is one, where its name does not make sure of it."""
+    if path.name.lower() not in _PERHAPS:
+        return True
+    try:
+        if path.suffix.lower() == ".csv":
+            lines = read_text(path).splitlines()
+            cells = [_COLUMNS.get(cell.strip().strip('"').lower()) for cell in lines[0].split(",")] if lines else []
+            return len(cells) > 1 and "name" in cells and None not in cells
+        _json(path)
+    except DataError:
+        return False
+    return True
 
 
 def read_class_names(path: Path) -> ClassNames:
@@ -128,7 +183,7 @@ def read_class_names(path: Path) -> ClassNames:
         labels, outlines = _table(path)
         return ClassNames(path, labels.names, None, None, labels, outlines)
     if path.suffix.lower() == ".json":
-        return _checked(path, *_json(path), None)
+        return _checked(path, *_json(path))
     lines = [line.strip() for line in read_text(path).splitlines()]
     lines = [line for line in lines if line and not line.startswith("#")]
     if not lines:
@@ -198,18 +253,35 @@ def _is_number(text: str) -> bool:
     return re.fullmatch(r"-?\d{1,9}", text) is not None
 
 
-def _json(path: Path) -> tuple[list[str], tuple[int, ...]]:
-    """(names, ids) of {"0": "name"}, or of {"name": 0}."""
+def _json(path: Path) -> tuple[list[str], tuple[int, ...] | None, tuple[Color, ...] | None]:
+    """(names, ids, colors) of {"0": "name"}, of {"name": 0}, or of a list of names with their colors."""
     try:
         record = json.loads(read_text(path))
     except ValueError as error:
         raise DataError(f"{path} is no JSON ({error}); write it anew") from error
     rows = record.items() if isinstance(record, dict) else ()
     if rows and all(_is_number(key) and isinstance(value, str) and value.strip() for key, value in rows):
-        return [value.strip() for _, value in rows], tuple(int(key) for key, _ in rows)
+        return [value.strip() for _, value in rows], tuple(int(key) for key, _ in rows), None
     if rows and all(type(value) is int for _, value in rows):
-        return [key.strip() for key, _ in rows], tuple(value for _, value in rows)
-    raise DataError(f'{path} does not tell names by number; expected {{"0": "name", …}}')
+        return [key.strip() for key, _ in rows], tuple(value for _, value in rows), None
+    listed = record.get("classes") if isinstance(record, dict) else record
+    if isinstance(listed, list) and listed and all(isinstance(row, dict) for row in listed):
+        names = [row.get("name", row.get("title")) for row in listed]
+        colors = [_json_color(row.get("color")) for row in listed]
+        if all(isinstance(name, str) and name.strip() for name in names) and None not in colors:
+            told = tuple(color for color in colors if color is not None)
+            return [name.strip() for name in names], None, told
+    raise DataError(
+        f'{path} does not tell names by number; expected {{"0": "name", …}} or, with colors, [{{"name": "cat", '
+        '"color": "#50E3C2"}, …]'
+    )
+
+
+def _json_color(value: Any) -> Color | None:
+    """The color in "#50E3C2" or [80, 227, 194]; None where it is neither."""
+    if isinstance(value, str) and _HEX.fullmatch(value):
+        return unpack_color(int(value[1:], 16))
+    return (value[0], value[1], value[2]) if _is_color(value) else None
 
 
 def write_classes(labels: LabelSet, path: Path, *, drawn: LabelSet | None = None) -> None:

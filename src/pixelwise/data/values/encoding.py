@@ -10,7 +10,7 @@ The readings, in this order:
 5. Colors that are all in one known palette, at least three of them its classes: that data set's classes.
 6. The different values in ascending order, colors with black first. −1 is void. So is 255 (65 535 in 16-bit files)
    beside small or dense numbers, and 253 and 254 beside small ones; beside evenly spaced grays up to 255 it is a class;
-   in between it is asked for.
+   in between it is asked for, and so where some masks hold 1 and others 255, but none both: they may mean the same.
 
 Smoothed edges and lossy files are taken for the nearest class, or asked for, as `data.values.blends` says.
 
@@ -20,7 +20,7 @@ words of `data.answers`: all that has two readings.
 """
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 
 from pixelwise.data.answers import NOTHING, Answers, Asked
@@ -35,6 +35,7 @@ from pixelwise.data.values.blends import (
     check_count,
     check_lossy,
     first_place,
+    is_gray,
     raw,
     snapped,
     sum_up,
@@ -42,7 +43,7 @@ from pixelwise.data.values.blends import (
     voc_colors,
     warned,
 )
-from pixelwise.data.values.classnames import ClassNames
+from pixelwise.data.values.classnames import ClassNames, unread_lists
 from pixelwise.data.values.palettes import MIN_CLASSES, PALETTES, WORDS, fitting_palettes, nearly
 from pixelwise.errors import DataError, DataQuestion
 from pixelwise.labels import NEAR, VOID, VOID_16, Color, LabelSet, pack_color, unpack_color, voc_color
@@ -54,7 +55,7 @@ INVERTED = 1 / 3
 """Where 0 covers less than this share of a binary mask, it may be the object."""
 
 
-__all__ = ["Encoding", "decide", "first_place"]
+__all__ = ["Encoding", "decide", "first_place", "outlines_by_name"]
 
 
 @dataclass(frozen=True)
@@ -95,12 +96,26 @@ def decide(
     """
     asked = Asked(answers)
     decided = _decided(sum_up(masks, answers.snap), names, known, asked)
-    return replace(decided, notes=(*decided.notes, *asked.notes()))
+    unread = () if names is not None or known else _unread(masks)
+    return replace(decided, notes=(*decided.notes, *unread, *asked.notes()))
+
+
+def _unread(masks: Mapping[MaskSource, MaskStatistics]) -> tuple[str, ...]:
+    """A note where a file beside the masks, or beside their folder, is called like a list of classes but is none."""
+    homes = {path_of(mask).parent for mask in masks}
+    files = unread_lists(homes | {home.parent for home in homes if _MASK_FOLDER.search(home.name)})
+    if not files:
+        return ()
+    more = f" (and {len(files) - 1} more)" if len(files) > 1 else ""
+    return (
+        f"{files[0]}{more} is called like a list of classes but is not read; if it is one, write classes.txt with a "
+        "class a line, or pass it with --classes",
+    )
 
 
 def _decided(total: Total, names: ClassNames | None, known: tuple[LabelSet, ...], asked: Asked) -> Encoding:
     if names is not None and names.labels is not None:
-        return _tabled(total, names, _by_names(names, names.labels, known), asked)
+        return _tabled(total, names, outlines_by_name(names, names.labels, known), asked)
     stored = raw(total)
     fitting = [labels for labels in known if labels.colors == (total.kind != "numbers")]
     exact = [labels for labels in fitting if labels.table.keys() >= {*stored.values}]
@@ -143,8 +158,12 @@ def _check_palettes(masks: Mapping[MaskSource, MaskStatistics], asked: Asked) ->
             return
 
 
-def _by_names(names: ClassNames, labels: LabelSet, known: tuple[LabelSet, ...]) -> LabelSet:
-    """The table of a classes.yaml, with the values of drawn outlines where it tells these by name."""
+def outlines_by_name(names: ClassNames, labels: LabelSet, known: tuple[LabelSet, ...]) -> LabelSet:
+    """The classes of a classes.yaml, with the values of drawn outlines where it tells these by name.
+
+    Raises:
+        DataError: there are no outlines, or one has a name that the file does not list.
+    """
     if not names.groups:
         return labels
     if not known:
@@ -289,6 +308,7 @@ def _unnamed_numbers(total: Total, asked: Asked) -> _Reading:
     open_ = [value for value in classes if top - 2 <= value <= top and said[value] is None]
     others = [value for value in classes if value not in open_]
     if others and others != [0] and max(others) < ID_LIMIT:
+        _ask_apart(total, others, open_, said, ("void", "class"))
         classes = others
     elif top in open_ and _is_void([value for value in classes if value != top], top, total):
         classes.remove(top)
@@ -304,6 +324,38 @@ def _unnamed_numbers(total: Total, asked: Asked) -> _Reading:
     void = VOID if len(classes) <= VOID else VOID_16
     table = {value: void for value in total.values} | {value: i for i, value in enumerate(classes)}
     return _Reading(table, names, inverts=binary)
+
+
+def _ask_apart(
+    total: Total, others: list[int], tops: list[int], said: Mapping[int, str | None], words: tuple[str, ...]
+) -> None:
+    """Ask where 255 may be what 1 is elsewhere: each mask holds one of them beside 0, none both.
+
+    Args:
+        others: the small numbers.
+        tops: 255, 254 … that are to be void.
+        said: what was answered.
+        words: the answers to offer for such a value.
+
+    Raises:
+        DataQuestion: so it is.
+    """
+    small = [value for value in others if value > 0]
+    if len(small) != 1:
+        return
+    for top in tops:
+        holding = [path for path, mask in total.masks.items() if total.stored(top) in mask.values]
+        about = {value for path in holding for value in total.masks[path].values.tolist()}
+        cream = any((total.masks[path].palette or {}).get(top) == CREAM for path in holding)
+        if said.get(top) or cream or not holding or about - {total.stored(top), 0, -1}:
+            continue
+        other = next(path for path, mask in total.masks.items() if total.stored(small[0]) in mask.values)
+        raise DataQuestion(
+            f"no mask holds both {small[0]} and {top}: {other} has {small[0]}, {holding[0]} has {top}; is {top} void "
+            f"(never counted){', or a class of its own' if 'class' in words else ''}? Where the two mean the same, a "
+            f"classes.yaml with 'values: [{small[0]}, {top}]' makes one class of them.",
+            [f"{top}={word}" for word in words],
+        )
 
 
 def _is_void(others: list[int], top: int, total: Total) -> bool:
@@ -351,6 +403,7 @@ def _named_numbers(total: Total, names: ClassNames, asked: Asked) -> _Reading:
             found = [value for value in found if value != 0]
         rows = _rows(found, top if said.get(top) != "class" else None, names, total, bool(base))
     if top in found and top not in rows:
+        _ask_apart(total, [value for value in found if value != top], [top], said, ("void",))
         voids.add(top)
     classes = names.classes
     every = (*base, *(names.names[line] for line in classes))
@@ -399,9 +452,7 @@ def _perhaps_inverted(total: Total, table: Mapping[int, int]) -> tuple[str, ...]
     other = next(value for value, cls in table.items() if cls == 1)
     zeros, ones = total.counts.get(0, 0), total.counts.get(other, 0)
     share = zeros / max(zeros + ones, 1)
-    place = next(
-        (path_of(path).parent.name for path in total.masks if _INVERTED_NAME.search(path_of(path).parent.name)), ""
-    )
+    place = next((name for path in total.masks if _INVERTED_NAME.search(name := path_of(path).parent.name)), "")
     if share >= INVERTED and not place:
         return ()
     zero, one = (str(unpack_color(v)) if total.kind == "colors" else str(v) for v in (0, other))
@@ -412,7 +463,10 @@ def _perhaps_inverted(total: Total, table: Mapping[int, int]) -> tuple[str, ...]
     )
 
 
-_INVERTED_NAME = re.compile("invert|inverse|negativ", re.IGNORECASE)
+_MASK_FOLDER = re.compile("mask|label|annot|seg|gt|truth", re.IGNORECASE)  # others may be the folder that was passed
+_INVERTED_NAME = re.compile(
+    r"invert|inverse|negativ|^(?!.*foreground).*(background|(?<![a-z])bg(?![a-z]))", re.IGNORECASE
+)
 
 
 def _objects(total: Total, names: ClassNames | None, asked: Asked) -> Encoding:
@@ -592,9 +646,22 @@ def _source(names: ClassNames | None) -> str:
     return f", named by {names.path.name}" if names is not None else ""
 
 
+def _gray(value: int) -> str:
+    return str(value & 255)
+
+
+def _color(value: int) -> str:
+    return str(unpack_color(value))
+
+
 def _told(labels: LabelSet) -> str:
     """The table in words: "0 → background, 255 → foreground"."""
-    show = (lambda value: str(unpack_color(value))) if labels.colors else str
+    if not labels.colors:
+        show: Callable[[int], str] = str
+    elif all(is_gray(value) for value in labels.table):  # numbers that were saved as RGB
+        show = _gray
+    else:
+        show = _color
     void = [show(value) for value, cls in sorted(labels.table.items()) if cls == labels.void]
     order = sorted(
         (cls, f"{show(value)} → {labels.names[cls]}") for value, cls in labels.table.items() if cls != labels.void
