@@ -17,6 +17,7 @@ Each message says what was expected, what was found (with path, value and place)
 """
 
 import difflib
+import shlex
 from collections.abc import Iterable
 
 
@@ -55,7 +56,9 @@ class DataQuestion(DataError):
     def __init__(self, question: str, answers: Iterable[str]) -> None:
         self.question = question
         self.answers = tuple(answers)
-        super().__init__(f"{question} Answer with {' or '.join(f'--as {answer}' for answer in self.answers)}")
+        super().__init__(
+            f"{question} Answer with {' or '.join(f'--as {shlex.quote(answer)}' for answer in self.answers)}"
+        )
 
 
 class WeightsError(PixelwiseError, ValueError):

@@ -141,8 +141,17 @@ class TestImages:
         info = image_info(tmp_path / "a.tif")
         assert (info.size, info.channels, info.dtype) == ((90, 70), 6, np.dtype(dtype).name)
 
+    @pytest.mark.parametrize("low", [-5, 0])
+    def test_signed_integers_are_told_as_what_they_become(self, tmp_path, low):
+        values = np.arange(low, low + 35, dtype=np.int16).reshape(5, 7)
+        values[0, 1] = 32_767
+        tifffile.imwrite(tmp_path / "a.tif", values)
+        image = decode_image(tmp_path / "a.tif")
+        assert image.dtype == image_info(tmp_path / "a.tif").dtype == "float32"
+        np.testing.assert_array_equal(image[:, :, 0], values)
+
     def test_other_number_types_are_narrowed(self, tmp_path):
-        for stored, expected in ((np.int16, np.uint16), (np.int32, np.uint16), (np.float64, np.float32)):
+        for stored, expected in ((np.int16, np.float32), (np.int32, np.uint16), (np.float64, np.float32)):
             tifffile.imwrite(tmp_path / "a.tif", GRAY.astype(stored) * 3)
             image = decode_image(tmp_path / "a.tif")
             assert image.dtype == expected

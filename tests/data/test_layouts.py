@@ -253,9 +253,209 @@ class TestLooseNames:
         touch(tmp_path, "images/a.jpg", f"{name}/a.png")
         assert paired(find_layout(tmp_path)) == {"images/a.jpg": f"{name}/a.png"}
 
-    def test_only_where_nothing_else_is_understood(self, tmp_path):
+    def test_beside_a_plain_word_it_is_asked(self, tmp_path):
         touch(tmp_path, "images/a.jpg", "my_masks/a.png", "masks/a.png")
-        assert paired(find_layout(tmp_path)) == {"images/a.jpg": "masks/a.png"}
+        with pytest.raises(DataQuestion) as caught:
+            find_layout(tmp_path)
+        assert caught.value.answers == ("masks=masks", "masks=my_masks")
+
+    def test_beside_a_plain_word_they_are_told_where_fewer_fit(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "images/b.jpg", "my_masks/a.png", "masks/a.png", "masks/b.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"images/a.jpg": "masks/a.png", "images/b.jpg": "masks/b.png"}
+        assert layout.notes == ("masks in my_masks/ fit, too, but fewer; --as masks=my_masks takes them",)
+
+
+def asked(root):
+    """Every answer that is offered, and what comes of it."""
+    with pytest.raises(DataQuestion) as caught:
+        find_layout(root)
+    return {answer: find_layout(root, Answers.of([answer])) for answer in caught.value.answers}
+
+
+class TestRivals:
+    def test_drive(self, tmp_path):
+        for split, numbers in (("training", range(21, 27)), ("test", range(1, 5))):
+            for i in numbers:
+                touch(tmp_path, f"{split}/images/{i:02d}_{split}.tif", f"{split}/mask/{i:02d}_{split}_mask.gif")
+                touch(tmp_path, f"{split}/1st_manual/{i:02d}_manual1.gif")
+                if split == "test":
+                    touch(tmp_path, f"{split}/2nd_manual/{i:02d}_manual2.gif")
+        layouts = asked(tmp_path)
+        assert layouts.keys() == {"masks=1st_manual", "masks=mask"}
+        first = layouts["masks=1st_manual"]
+        assert paired(first, "train")["training/images/21_training.tif"] == "training/1st_manual/21_manual1.gif"
+        assert paired(first, "test")["test/images/01_test.tif"] == "test/1st_manual/01_manual1.gif"
+        assert not first.faults
+        assert [note.partition(" fit,")[0] for note in first.notes] == ["4 files in 2nd_manual/", "10 files in mask/"]
+        second = find_layout(tmp_path, Answers.of(["masks=2nd_manual"]))
+        assert len(second.splits["test"]) == 4 and "the 6 pictures of train" in second.faults[0].reason
+
+    @pytest.mark.parametrize(
+        "image, mask",
+        [
+            ("{0}/{0}-org-img/{1}.jpg", "{0}/{0}-label-img/{1}_lab.png"),
+            ("uavid_{0}/seq1/Images/{1}.png", "uavid_{0}/seq1/Labels/{1}.png"),
+            ("{0}_img/{1}.jpg", "{0}_lab/{1}.png"),
+            ("crack-{0}/photos/{1}.jpg", "crack-{0}/Category_masks_v2/{1}.png"),
+        ],
+    )
+    def test_a_split_among_other_words(self, tmp_path, image, mask):
+        pairs = {s: {image.format(s, f"{s}{i}"): mask.format(s, f"{s}{i}") for i in "abc"} for s in ("train", "val")}
+        for part in pairs.values():
+            touch(tmp_path, *part, *part.values())
+        layout = find_layout(tmp_path)
+        assert {split: paired(layout, split) for split in layout.splits} == pairs
+        assert not layout.faults
+
+    def test_short_splits(self, tmp_path):
+        for s in ("TR", "TE"):
+            touch(tmp_path, *(f"DUTS-{s}/DUTS-{s}-{name}" for name in ("Image/a.jpg", "Mask/a.png")))
+        layout = find_layout(tmp_path)
+        assert paired(layout, "train") == {"DUTS-TR/DUTS-TR-Image/a.jpg": "DUTS-TR/DUTS-TR-Mask/a.png"}
+        assert paired(layout, "test") == {"DUTS-TE/DUTS-TE-Image/a.jpg": "DUTS-TE/DUTS-TE-Mask/a.png"}
+
+    def test_a_split_word_is_no_split_where_others_have_none(self, tmp_path):
+        touch(
+            tmp_path, *(f"{kind}/{place}/a.png" for kind in ("images", "masks") for place in ("train_hall", "harbor"))
+        )
+        assert len(find_layout(tmp_path).splits["all"]) == 2
+
+    def test_two_objects_of_one_picture(self, tmp_path):
+        touch(tmp_path, "CXR/a.png", "ManualMask/leftMask/a.png", "ManualMask/rightMask/a.png")
+        layouts = asked(tmp_path)
+        assert layouts.keys() == {"masks=leftmask", "masks=rightmask"}
+        assert layouts["masks=leftmask"].notes[0].startswith("1 files in rightmask/ fit, too, and are left out")
+
+    @pytest.mark.parametrize(
+        "image, mask, second",
+        [
+            ("2_Ortho_RGB", "labels", ["1_DSM"]),
+            ("rgb", "GT_color", ["depth_gray", "nir_gray"]),
+            ("seg/images", "seg/labels", ["seg/color_labels"]),
+            ("image_2", "semantic", ["semantic_rgb"]),
+        ],
+    )
+    def test_by_products_come_second(self, tmp_path, image, mask, second):
+        touch(tmp_path, f"{image}/a.png", f"{mask}/a.png", *(f"{name}/a.png" for name in second))
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {f"{image}/a.png".removeprefix("seg/"): f"{mask}/a.png".removeprefix("seg/")} or (
+            paired(layout) == {f"{image}/a.png": f"{mask}/a.png"}
+        )
+        for name in second:
+            told = name.removeprefix("seg/")
+            (note,) = [note for note in layout.notes if note.startswith(f"{told}/ fits as well")]
+            answer = note.partition("--as ")[2].partition(" ")[0]
+            other = find_layout(tmp_path, Answers.of([answer]))
+            assert any(name in (p.image.parent.as_posix() + p.mask.parent.as_posix()) for p in other.splits["all"])
+
+    def test_as_well_is_not_fewer(self, tmp_path):
+        touch(tmp_path, "set/original_images/a.jpg", "set/label_images/a.png", "color_image_masks/a.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"set/original_images/a.jpg": "set/label_images/a.png"}
+        assert layout.notes == ("masks in color_image_masks/ fit, too; --as masks=color_image_masks takes them",)
+        other = find_layout(tmp_path, Answers.of(["masks=color_image_masks"]))
+        assert paired(other) == {"set/original_images/a.jpg": "color_image_masks/a.png"}
+
+    def test_valid_areas_are_not_taken_unasked(self, tmp_path):
+        touch(tmp_path, *(f"{name}/a.png" for name in ("field_images/rgb", "field_images/nir", "boundaries", "masks")))
+        touch(tmp_path, "field_labels/weeds/a.png", "field_labels/water/a.png")
+        layouts = asked(tmp_path)
+        assert layouts.keys() == {"masks=masks", "masks=field_labels/weeds", "masks=field_labels/water"}
+        for answer, layout in layouts.items():
+            assert paired(layout) == {"field_images/rgb/a.png": f"{answer.partition('=')[2]}/a.png"}
+
+
+class TestNoNameSaysMask:
+    def test_the_same_names_are_asked_about(self, tmp_path):
+        for s in ("train", "test"):
+            touch(tmp_path, *(f"{s}/{s}_{part}/{i}.png" for part in "AB" for i in (1, 2)))
+        layouts = asked(tmp_path)
+        assert layouts.keys() == {"masks=A", "masks=B"}
+        assert paired(layouts["masks=B"], "train") == {
+            f"train/train_A/{i}.png": f"train/train_B/{i}.png" for i in (1, 2)
+        }
+
+    def test_beside_pictures(self, tmp_path):
+        touch(tmp_path, *(f"{name}/a.png" for name in ("Images", "Category_ids", "Human_ids")))
+        layouts = asked(tmp_path)
+        assert layouts.keys() == {"masks=Category_ids", "masks=Human_ids"}
+        assert paired(layouts["masks=Category_ids"]) == {"Images/a.png": "Category_ids/a.png"}
+        assert "1 files in Human_ids/ fit, too" in layouts["masks=Category_ids"].notes[0]
+
+    def test_a_folder_of_masks_for_each_class(self, tmp_path):
+        touch(tmp_path, *(f"1. Original Images/a. Training Set/p_{i}.jpg" for i in (1, 2)))
+        for part in ("1. MA", "2. HE"):
+            touch(tmp_path, *(f"2. All Groundtruths/a. Training Set/{part}/p_{i}_{part[3:]}.tif" for i in (1, 2)))
+        layouts = asked(tmp_path)
+        assert layouts.keys() == {"masks=1. MA", "masks=2. HE"}
+        assert len(layouts["masks=2. HE"].splits["train"]) == 2
+
+    def test_side_by_side(self, tmp_path):
+        touch(tmp_path, *(f"p_{i}{end}" for i in "ab" for end in (".jpg", "_1stHO.png", "_2ndHO.png")))
+        with pytest.raises(DataError, match=r"perhaps \*_1stHO or \*_2ndHO are the masks: rename those that are meant"):
+            find_layout(tmp_path)
+
+    @pytest.mark.parametrize("end", ["anno", "label_ground-truth", "lab"])
+    def test_more_words_for_masks(self, tmp_path, end):
+        touch(tmp_path, *(f"p_{i}{rest}" for i in "ab" for rest in (".bmp", f"_{end}.bmp")))
+        assert paired(find_layout(tmp_path)) == {f"p_{i}.bmp": f"p_{i}_{end}.bmp" for i in "ab"}
+
+    def test_masks_drawn_again_in_colors(self, tmp_path):
+        for i in "ab":
+            touch(tmp_path, f"{i}.jpg", f"{i}_mask.png", f"{i}_color_mask.png", f"{i}_watershed_mask.png")
+        layout = find_layout(tmp_path)
+        assert paired(layout) == {"a.jpg": "a_mask.png", "b.jpg": "b_mask.png"}
+        assert not layout.faults and len(layout.notes) == 1
+
+    def test_only_colored_masks(self, tmp_path):
+        touch(tmp_path, *(f"p{i}{rest}" for i in "ab" for rest in (".jpg", "_color_mask.png")))
+        assert paired(find_layout(tmp_path)) == {f"p{i}.jpg": f"p{i}_color_mask.png" for i in "ab"}
+
+    @pytest.mark.parametrize(
+        "name, text, told",
+        [
+            ("annotations.xml", "<annotations/>", r"found 1 \.xml file \(annotations.xml\), which is not read: export"),
+            ("via.json", "{}", r"found 1 \.json file"),
+            ("train.csv", "ImageId,EncodedPixels\na.jpg,1 3\n", r"found 1 \.csv file \(train.csv\)"),
+        ],
+    )
+    def test_annotations_that_are_not_read_are_named(self, tmp_path, name, text, told):
+        touch(tmp_path, "images/a.jpg", "images/b.jpg")
+        (tmp_path / name).write_text(text)
+        with pytest.raises(DataError, match=told):
+            find_layout(tmp_path)
+
+    def test_masks_that_lie_elsewhere(self, tmp_path):
+        touch(tmp_path, "train/good/0.png", "test/broken/0.png", "ground_truth/broken/0_mask.png")
+        with pytest.raises(DataError, match=r"has the name of .* but no mask lies where its picture does; expected"):
+            find_layout(tmp_path)
+
+
+class TestByProducts:
+    def test_twins_are_told_once(self, tmp_path):
+        touch(tmp_path, "images/a.jpg", "images/a.png", "masks/a.png", "images/b.jpg", "masks/b.png")
+        layout = find_layout(tmp_path)
+        assert [fault.kind for fault in layout.faults] == ["twin"] and not layout.notes
+
+    def test_masks_of_single_classes_below(self, tmp_path):
+        for i in range(4):
+            touch(tmp_path, f"train_val/images/{i}.jpg", f"train_val/masks/{i}.bmp")
+            save(tmp_path / f"TEST/images/t{i}.png", np.zeros((8, 8), np.uint8))
+            for part in ("", "RI/", "FV/"):
+                save(tmp_path / f"TEST/masks/{part}t{i}.png", np.eye(8, dtype=np.uint8) * 255)
+        layout = find_layout(tmp_path)
+        assert {split: len(pairs) for split, pairs in layout.splits.items()} == {"train": 4, "test": 4}
+        assert not layout.faults and "8 masks in TEST/masks/FV, TEST/masks/RI" in layout.notes[0]
+
+    def test_listed_for_two_splits(self, tmp_path):
+        touch(tmp_path, *(f"{d}/{i}.png" for d in ("images", "masks") for i in "abc"))
+        for split, names in (("train", "ab"), ("val", "bc")):
+            (tmp_path / f"{split}.csv").write_text(
+                "filename,label\n" + "".join(f"images/{i}.png,masks/{i}.png\n" for i in names)
+            )
+        (fault,) = find_layout(tmp_path).faults
+        assert "1 pictures, as" in fault.reason and fault.remedy == "take their lines out of one of the lists"
 
 
 class TestPairing:
@@ -293,7 +493,7 @@ class TestPairing:
     def test_the_listing_order_never_pairs(self, tmp_path):
         touch(tmp_path, *(f"images/{name}.jpg" for name in "abc"), *(f"masks/{name}.png" for name in "xyz"))
         with pytest.raises(
-            DataError, match=r"only 0 of 3 pictures and 3 masks .* as a\.jpg and x\.png; expected a mask"
+            DataError, match=r"none of the 3 pictures .* among the 3 .* as x\.png; expected for a\.jpg a mask a\.png or"
         ):
             find_layout(tmp_path)
 

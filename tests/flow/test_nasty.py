@@ -728,7 +728,7 @@ CASES: dict[str, Case] = {
             ]
             and None
         ),
-        "have names that fit",
+        "has a mask by its name",
     ),
 }
 

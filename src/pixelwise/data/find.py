@@ -15,6 +15,7 @@ from pixelwise.data.folder import PairDataset, chosen_split
 from pixelwise.data.formats.ade20k_full import ade20k_full_layout
 from pixelwise.data.formats.coco import coco_layout
 from pixelwise.data.formats.labelme import labelme_layout
+from pixelwise.data.formats.labelme_export import labelme_export_layout
 from pixelwise.data.formats.nnunet import nnunet_layout
 from pixelwise.data.formats.objects import objects_layout
 from pixelwise.data.formats.yolo import yolo_layout
@@ -53,6 +54,7 @@ _ANNOTATIONS: tuple[_Finder, ...] = (  # formats recognized by their files
     yolo_layout,
     ade20k_full_layout,
     labelme_layout,
+    labelme_export_layout,
 )
 _LISTS: tuple[_Finder, ...] = (camvid_layout,)
 _OBJECTS: tuple[_Finder, ...] = (objects_layout,)  # plain folders with one mask for each object

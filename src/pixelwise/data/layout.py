@@ -168,6 +168,31 @@ def foreign_files(root: Path) -> str:
     return f"{count} of kind {kind}, as {first}, cannot be read: {remedy}"
 
 
+def foreign_annotations(root: Path) -> str:
+    """The annotation files under `root` that no format took, and what to do, in words; or nothing."""
+    below = sorted(files_below(root, (".xml", ".json", ".ndjson", ".csv")).values(), key=len, reverse=True)
+    found = [file for files in below for file in files]
+    found = [file for file in found if file.suffix.lower() != ".csv" or _has_runs(file)]
+    if not found:
+        return ""
+    extension, count = Counter(file.suffix.lower() for file in found).most_common(1)[0]
+    first = next(file.name for file in found if file.suffix.lower() == extension)
+    what = f"{count} {extension} file{'s' if count > 1 else ''} ({'as ' if count > 1 else ''}{first})"
+    verb = "are" if count > 1 else "is"
+    runs = " (run lengths)" if extension == ".csv" else ""
+    return f"found {what}{runs}, which {verb} not read: export as COCO JSON, LabelMe JSON or PNG masks"
+
+
+def _has_runs(path: Path) -> bool:
+    """Whether a table's header names a column of run lengths."""
+    try:
+        with path.open(encoding="utf-8-sig", errors="replace") as file:
+            head = file.readline(4096).lower()
+    except OSError:
+        return False
+    return any(word in head for word in ("encodedpixels", "rle", "encoding"))
+
+
 def directories(root: Path, depth: int) -> list[Path]:
     """`root` and the directories below it down to `depth`, without hidden ones, nearest first."""
     level, found = [root], [root]

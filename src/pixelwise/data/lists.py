@@ -39,6 +39,7 @@ _LIST_WORDS = frozenset(
     "list lists pair pairs file files filelist filenames names image images img imgs set sets split splits data "
     "dataset id ids index indices samples paths seg segmentation".split()
 )
+_IMAGE_COLUMNS = IMAGE_WORDS | frozenset("file files filename filenames path paths".split())
 _SEPARATORS = ("\t", ";", "|", ",", " ")
 _ORDER = ("train", "val", "test", "all")
 
@@ -109,6 +110,7 @@ def list_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
             splits[name or split] = (*splits.get(name or split, ()), *part)
         faults += missing
     splits = {split: splits[split] for split in _ORDER if splits.get(split)}
+    faults += _listed_twice(splits)
     if not splits:
         raise DataError(f"none of the pairs listed in {home} has both files: {faults[0].message}")
     notes = []
@@ -124,6 +126,19 @@ def list_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         faults=tuple(faults),
         notes=tuple(notes),
     )
+
+
+def _listed_twice(splits: Mapping[str, tuple[Pair, ...]]) -> list[Fault]:
+    """An error for every two splits that have pictures in common."""
+    found = []
+    names = [(split, {path_of(pair.image) for pair in pairs}) for split, pairs in splits.items()]
+    for i, (one, mine) in enumerate(names):
+        for other, theirs in names[i + 1 :]:
+            both = sorted(mine & theirs)
+            if both:
+                reason = f"{len(both)} pictures, as {both[0]}, are in the lists for {one} and for {other}"
+                found.append(Fault("warning", "duplicate", both[0], reason, "take their lines out of one of the lists"))
+    return found
 
 
 def listed_pairs(path: Path, root: Path) -> tuple[dict[str | None, tuple[Pair, ...]], list[Fault]]:
@@ -345,7 +360,15 @@ def _table(lines: list[tuple[int, str]]) -> list[Entry] | None:
     if separator is None or not _is_header(head):
         return None
     columns = [cell.strip().lower() for cell in next(csv.reader([head], delimiter=separator))]
-    image = next((i for i, cell in enumerate(columns) if _says(cell, IMAGE_WORDS) and not _says(cell, MASK_WORDS)), -1)
+    image = next(
+        (
+            i
+            for words in (IMAGE_WORDS, _IMAGE_COLUMNS)
+            for i, cell in enumerate(columns)
+            if _says(cell, words) and not _says(cell, MASK_WORDS)
+        ),
+        -1,
+    )
     mask = next((i for i, cell in enumerate(columns) if _says(cell, MASK_WORDS)), -1)
     split = next((i for i, cell in enumerate(columns) if cell in ("split", "subset", "set", "fold")), -1)
     if image < 0 or mask < 0:
@@ -364,7 +387,7 @@ def _table(lines: list[tuple[int, str]]) -> list[Entry] | None:
 
 def _is_header(line: str) -> bool:
     cells = [_plain(cell).lower() for cell in re.split(r"[\t;|, ]+", line)]
-    return any(_says(cell, IMAGE_WORDS) for cell in cells) and not any(_extension(cell) for cell in cells)
+    return any(_says(cell, _IMAGE_COLUMNS) for cell in cells) and not any(_extension(cell) for cell in cells)
 
 
 def _says(cell: str, words: frozenset[str]) -> bool:

@@ -503,7 +503,7 @@ def _duplicate_faults(understanding: Understanding) -> list[Fault]:
                         )
                     )
             continue
-        if second in seen:
+        if second in seen or path_of(one.image) == path_of(other.image):  # one file in two lists is told by the layout
             continue
         seen.add(second)
         what = "the same picture" if likeness == 2 else f"nearly the same picture (likeness {likeness:.3f})"

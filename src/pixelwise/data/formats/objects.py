@@ -36,6 +36,7 @@ from pixelwise.labels import LabelSet
 _NO_CLASS = MASK_WORDS | frozenset(
     "object objects obj instance instances inst ids id no nr part roi rois number num".split()
 )
+_DRAWN_AGAIN = frozenset("color colour colored coloured rgb watershed overlay vis viz preview".split())
 _SEPARATORS = re.compile(r"[_\-. ]+")
 _LOOKED_AT = 2  # pictures whose files are read before the layout is believed
 
@@ -247,6 +248,8 @@ def _class_folders(root: Path, pictures: Mapping[Path, tuple[Path, ...]]) -> _Fo
         stems = [{normal(file.stem) for file in pictures[folder]} for folder in folders]
         if len(folders) < 2 or any(other != stems[0] for other in stems[1:]):
             return None
+        if stems[0] & {normal(file.stem) for file in pictures.get(folders[0].parent, ())}:
+            return None  # masks of all classes lie above: the folders are by-products
         if any(directory.name == folder.name for directory in images for folder in folders):
             return None  # the pictures have these sub-folders, too
         candidates: dict[str, list[Path]] = {}
@@ -259,8 +262,8 @@ def _class_folders(root: Path, pictures: Mapping[Path, tuple[Path, ...]]) -> _Fo
                 by_stem.setdefault(normal(file.stem), []).append((file, folder.name))
         for stem in stems[0] & candidates.keys():
             found[_nearest(candidates[stem], folders[0], root)] = tuple(by_stem[stem])
-    if not found:
-        return None
+    if not found or 2 * len(found) < sum(map(len, images.values())):
+        return None  # most pictures have their masks elsewhere
     return _Found(
         "a folder of mask files for each class",
         "the files with the picture's name in the folders of all classes are its mask",
@@ -293,6 +296,8 @@ def _by_stem(root: Path, pictures: Mapping[Path, tuple[Path, ...]]) -> _Found | 
         return None
     if any(not rest for files in found.values() for _, rest in files):
         return None  # a mask of exactly the picture's name is the mask of a plain folder
+    if any(word in _DRAWN_AGAIN for files in found.values() for _, word in _with_classes(files)):
+        return None  # a mask, and the same in colors
     return _Found(
         "several mask files for a picture",
         "all files whose names begin with the picture's are its mask",
