@@ -19,7 +19,7 @@ from pixelwise.data.formats.labelme_export import labelme_export_layout
 from pixelwise.data.formats.nnunet import nnunet_layout
 from pixelwise.data.formats.objects import objects_layout
 from pixelwise.data.formats.yolo import yolo_layout
-from pixelwise.data.layout import Layout, checked_folder, directories, pictures_below
+from pixelwise.data.layout import Layout, checked_folder, directories, listed_once, pictures_below
 from pixelwise.data.lists import split_by_ids
 from pixelwise.data.plain import MOST_SETS, SeveralSets, plain_layout, several_sets
 from pixelwise.data.sample import MaskSource, files_of, path_of
@@ -100,7 +100,11 @@ def find_layout(root: Path, answers: Answers = NOTHING) -> Layout:
     Raises:
         DataError: no layout is recognized, or two are equally likely; one line says what was found instead.
     """
-    root = _unwrapped(root)
+    with listed_once():
+        return _found(_unwrapped(root), answers)
+
+
+def _found(root: Path, answers: Answers) -> Layout:
     for find in (*_KNOWN, *_ANNOTATIONS, *_LISTS):
         layout = find(root, answers)
         if layout is not None:

@@ -3,7 +3,9 @@
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -140,7 +142,36 @@ def pictures_below(root: Path) -> dict[Path, tuple[Path, ...]]:
 
 def files_below(root: Path, extensions: Collection[str]) -> dict[Path, tuple[Path, ...]]:
     """As `pictures_below`, for files of any extensions (lower case)."""
-    found: dict[Path, tuple[Path, ...]] = {}
+    kept = {
+        directory: tuple(file for extension, file in files if extension in extensions)
+        for directory, files in _files(root).items()
+    }
+    return {directory: files for directory, files in kept.items() if files}
+
+
+@contextmanager
+def listed_once() -> Iterator[None]:
+    """Within, each folder is listed once for all that look at it."""
+    if _LISTED.get() is not None:
+        yield
+        return
+    before = _LISTED.set({})
+    try:
+        yield
+    finally:
+        _LISTED.reset(before)
+
+
+_Files = dict[Path, tuple[tuple[str, Path], ...]]
+_LISTED: ContextVar[dict[Path, _Files] | None] = ContextVar("_LISTED", default=None)
+
+
+def _files(root: Path) -> _Files:
+    """{directory: (extension, file) of its visible files by name}, for `root` and all below."""
+    remembered = _LISTED.get()
+    if remembered is not None and root in remembered:
+        return remembered[root]
+    found: _Files = {}
     seen: set[str] = set()
     for directory, below, files in os.walk(root, followlinks=True):
         real = os.path.realpath(directory)
@@ -149,11 +180,11 @@ def files_below(root: Path, extensions: Collection[str]) -> dict[Path, tuple[Pat
             continue
         seen.add(real)
         below[:] = sorted(name for name in below if not _is_junk(name))
-        kept = sorted(
-            name for name in files if not name.startswith(".") and "." + name.rpartition(".")[2].lower() in extensions
-        )
-        if kept:
-            found[Path(directory)] = tuple(Path(directory, name) for name in kept)
+        visible = sorted(name for name in files if not name.startswith("."))
+        place = Path(directory)
+        found[place] = tuple(("." + name.rpartition(".")[2].lower(), place / name) for name in visible)
+    if remembered is not None:
+        remembered[root] = found
     return found
 
 

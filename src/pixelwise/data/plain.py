@@ -386,10 +386,9 @@ def _paired(
     for image_files, mask_files, rule in ways:
         pictures, image_twins = _by_key(image_files, rule.image)
         targets, mask_twins = _by_key(mask_files, rule.mask)
-        doubted = {
-            _shared(key, rule.image) for key, path in image_files if path in {second for _, second in image_twins}
-        }
-        doubted |= {_shared(key, rule.mask) for key, path in mask_files if path in {second for _, second in mask_twins}}
+        second = {path for _, path in (*image_twins, *mask_twins)}
+        doubted = {_shared(key, rule.image) for key, path in image_files if path in second}
+        doubted |= {_shared(key, rule.mask) for key, path in mask_files if path in second}
         pairs = {key: (pictures[key], targets[key]) for key in pictures if key in targets}
         results.append(
             _Reading(
@@ -397,11 +396,13 @@ def _paired(
                 mask_place,
                 rule,
                 pairs,
-                tuple((key, path) for key, path in pictures.items() if key not in targets | dict.fromkeys(doubted)),
-                tuple((key, path) for key, path in targets.items() if key not in pictures | dict.fromkeys(doubted)),
+                tuple((key, path) for key, path in pictures.items() if key not in targets and key not in doubted),
+                tuple((key, path) for key, path in targets.items() if key not in pictures and key not in doubted),
                 (*image_twins, *mask_twins),
             )
         )
+        if len(results) == 1 and len(pairs) == len(image_files) == len(mask_files):
+            break  # all have equal names: no other rule counts
     best = max(results, key=lambda result: result.matched)  # the first of equals, and equal stems come first
     if best.rule is not results[0].rule:
         for other in results:

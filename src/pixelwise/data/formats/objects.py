@@ -346,6 +346,8 @@ def _answered(directory: Path, root: Path, place: str) -> bool:
 
 def _nearest(files: list[Path], place: Path, root: Path) -> Path:
     """The file that has most of its way from the root in common with a place."""
+    if len(files) == 1:
+        return files[0]
     split = split_of_directory(place / "x", root)
 
     def worth(file: Path) -> tuple[bool, int]:
