@@ -74,7 +74,7 @@ def convert(
             masks of another size with the picture's proportions (nearest pixel), masks that miss their picture's EXIF
             rotation, and stray values in up to a tenth of a mask (void). Left out are all other pairs with an error,
             masks that are void everywhere, and of pictures that are in two parts the one to train on; of the same
-            picture twice in one part, the second.
+            picture twice in one part the second, and both where their masks differ.
         progress: called with (pairs done, pairs).
 
     Raises:
@@ -82,8 +82,8 @@ def convert(
         DataError: the folder has errors, and `repair` is not asked for.
     """
     out = Path(out)
-    root = understanding.root.resolve()
-    if root in out.resolve().parents:
+    place = out.resolve()
+    if understanding.root.resolve() in place.parents:
         raise BadOption(f"{out} lies inside {understanding.root}; choose a folder outside, which is not read with it")
     if to not in ("folder", "voc"):
         raise BadOption(f"to is 'folder' or 'voc', got {to!r}")
@@ -98,7 +98,7 @@ def convert(
     total = sum(len(pairs) for pairs in kept.values())
     if not total:
         raise DataError(f"nothing of {understanding.root} is left for a clean copy; see `pixelwise check`")
-    beside = out.with_name(f".{out.name}.part")
+    beside = place.with_name(f".{place.name}.part")
     shutil.rmtree(beside, ignore_errors=True)  # of a run that was killed
     beside.mkdir(parents=True)
     try:
@@ -108,9 +108,9 @@ def convert(
             if progress is not None:
                 progress(number, total)
         writer.finish(repair)
-        if out.is_dir():
-            out.rmdir()
-        beside.rename(out)
+        if place.is_dir():
+            place.rmdir()
+        beside.rename(place)
     except BaseException:
         shutil.rmtree(beside, ignore_errors=True)
         raise
