@@ -244,12 +244,11 @@ def understand(
     known = replace(answers, values={**layout.values, **answers.values})
     encoding = decide(masks, names=names, known=layout.labels, answers=known)
     labels = encoding.labels
+    faults = [fault for fault in layout.faults if fault.picture is None] + [*encoding.faults]
     spoiled: dict[Path, list[Fault]] = {}
     for fault in layout.faults:
-        if fault.picture is not None and fault.severity == "error":
+        if fault.picture is not None:
             spoiled.setdefault(fault.picture, []).append(fault)
-    faults = [*(fault for fault in layout.faults if fault not in spoiled.get(fault.picture or Path(), ()))]
-    faults += encoding.faults
     wrong = {pair: [*spoiled.get(path_of(pair.image), ()), *faults_of_pair(pair, found, labels)] for pair in listed}
     sound = [pair for pair in listed if not wrong[pair]]
     readable = [pair for pair in listed if isinstance(found.images[pair.image], ImageStatistics)]
