@@ -1,9 +1,9 @@
 """The same picture twice: files with the same bytes, and pictures that look the same.
 
 Two pictures look the same when their thumbnails (`scan.thumbnail`: 16 × 16 gray means) correlate with 0.97 or more.
-Measured on photographs, micrographs and video: copies that were compressed as JPEG of quality 30, halved, brightened
-or made gray reach 0.978 to 1, different pictures 0.90 at most, neighboring frames of a video up to 0.997. Copies that
-were mirrored, turned, or cropped by more than a hundredth are not found.
+Measured on photographs, micrographs and video (`benchmarks/duplicates.py`): copies that were compressed as JPEG of
+quality 30, halved, brightened or made gray reach 0.978 to 1, different pictures 0.90 at most, neighboring frames of a
+video up to 0.997. Copies that were mirrored, turned, or cropped by more than a hundredth are not found.
 """
 
 from typing import NamedTuple
