@@ -77,7 +77,7 @@ def test_mask_is_the_majority_of_the_large_drawing(monkeypatch: pytest.MonkeyPat
     place = demo._place
 
     def spy(random: np.random.Generator, canvas: np.ndarray, target: np.ndarray, *rest: object) -> None:
-        place(random, canvas, target, *rest)  # type: ignore[arg-type]
+        place(random, canvas, target, *rest)
         seen.append(target)
 
     monkeypatch.setattr(demo, "_place", spy)
@@ -104,14 +104,14 @@ def test_nothing_is_overwritten(tmp_path: Path, draw: object) -> None:
     with pytest.raises(
         DataError, match=r"new or empty folder, but .* holds something already; pass another one or empty it"
     ):
-        draw(tmp_path, count=1, size=SMALL)  # type: ignore[operator]
+        draw(tmp_path, count=1, size=SMALL)
     with pytest.raises(DataError, match="holds something already"):
-        draw(tmp_path / "mine.txt", count=1, size=SMALL)  # type: ignore[operator]
+        draw(tmp_path / "mine.txt", count=1, size=SMALL)
     with pytest.raises(DataError, match=r"cannot write the demo's .* to .*; pass another folder"):
-        draw(tmp_path / "mine.txt" / "below", count=1, size=SMALL)  # type: ignore[operator]
+        draw(tmp_path / "mine.txt" / "below", count=1, size=SMALL)
     assert [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     (tmp_path / "empty").mkdir()
-    draw(tmp_path / "empty", count=1, size=SMALL)  # type: ignore[operator]
+    draw(tmp_path / "empty", count=1, size=SMALL)
     assert any((tmp_path / "empty").iterdir())
 
 

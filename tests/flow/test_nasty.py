@@ -490,7 +490,9 @@ CASES: dict[str, Case] = {
         says=("train.txt, line 4, lists truth/y3.png",),
         pictures=3,
     ),
-    "one mask file per object": Case(one_file_per_object),
+    "one mask file per object": Case(
+        one_file_per_object, says=("objects overlap: they share 640 pixels in 4 of 4 masks",)
+    ),
     "LabelMe, all kinds of shapes": Case(labelme, ("background", "cell", "line")),
     "LabelMe, a patch": Case(labelme_patch, ("background", "cell")),
     "COCO polygons": Case(

@@ -68,7 +68,9 @@ class DrawnMask(ABC):
 
     @abstractmethod
     def draw(self) -> tuple[NDArray[Any], int]:
-        """(values, pixels that objects of different classes share): the values (H, W) are uint8, uint16 or int32.
+        """(values, pixels that objects share): the values (H, W) are uint8, uint16 or int32.
+
+        Mask files share pixels where any two objects do, outlines where objects of different classes do.
 
         Raises:
             DataError: a file cannot be read, or says what no mask can be.

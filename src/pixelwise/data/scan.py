@@ -23,7 +23,7 @@ from pixelwise.errors import DataError
 from pixelwise.files import write_text
 from pixelwise.labels import pack_color
 
-_FORMAT = 2  # of the cache's files; another number is not read
+_FORMAT = 3  # of the cache's files; another number is not read
 MAX_VALUES = 2048
 """So many different values of one mask are kept; no mask of classes has more."""
 
@@ -83,7 +83,7 @@ class MaskStatistics:
         palette: {value: packed color} of a palette mask's values; None for others.
         orientation: the EXIF number that was applied; 1 is upright.
         rim: the value of all pixels at the four edges, where the pixels next to them are not all of that value.
-        shared: pixels that objects of different classes claim.
+        shared: pixels that several objects claim, as `DrawnMask.draw` counts them.
     """
 
     size: tuple[int, int]

@@ -24,6 +24,7 @@ from pixelwise.data.decode import ImageInfo
 from pixelwise.data.duplicates import Alike, find_alike
 from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
+from pixelwise.data.formats.objects import ObjectMask
 from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics, Scan, scan
@@ -536,7 +537,9 @@ def _notes(understanding: Understanding) -> list[str]:
     shared = [mask for mask in masks if mask.shared]
     if shared:
         pixels = sum(mask.shared for mask in shared)
-        notes.append(f"objects of different classes share {pixels:,} pixels in {len(shared)} of {len(masks)} masks")
+        files = any(isinstance(pair.mask, ObjectMask) for pair in pairs)
+        what = "objects" if files else "objects of different classes"
+        notes.append(f"{what} overlap: they share {pixels:,} pixels in {len(shared)} of {len(masks)} masks")
     absent = [
         name for name, count in zip(understanding.labels.names, understanding.pixel_counts, strict=True) if not count
     ]

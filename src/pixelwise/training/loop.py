@@ -203,7 +203,7 @@ def train_step(
         heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
     loss = loss_of(next(iter(heads.values())), target)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
     norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
     value = float(loss.detach())
     if not (torch.isfinite(loss) and torch.isfinite(norm)):

@@ -56,7 +56,7 @@ class ObjectMask(DrawnMask):
     values: tuple[int, ...]
 
     def draw(self) -> tuple[NDArray[Any], int]:
-        """(values (H, W) uint8, or uint16 above 255; pixels that objects of different classes share).
+        """(values (H, W) uint8, or uint16 above 255; pixels that several objects share).
 
         Raises:
             DataError: a file cannot be read, holds more than two values, or is not of the first one's size.
@@ -73,7 +73,7 @@ class ObjectMask(DrawnMask):
                     f"{file} is {inside.shape[0]} × {inside.shape[1]}, {self.path} is {values.shape[0]} × "
                     f"{values.shape[1]}; the files of one picture must be of one size: export them again"
                 )
-            shared |= inside & (values != 0) & (values != value)
+            shared |= inside & (values != 0)
             np.copyto(values, values.dtype.type(value), where=inside)
         assert values is not None
         return values, int(np.count_nonzero(shared))
