@@ -1,7 +1,17 @@
 import pytest
 import torch
 
-from pixelwise.backbones.resnet import Bottleneck, resnet50, resnet101, resnet152
+from pixelwise.backbones.resnet import (
+    BasicBlock,
+    Bottleneck,
+    ResNetClassifier,
+    resnet18,
+    resnet34,
+    resnet50,
+    resnet101,
+    resnet152,
+)
+from pixelwise.errors import BadOption
 
 # spec, networks-2015-2017 §0.1: units per stage and parameters without the classifier
 PUBLISHED = [
@@ -62,3 +72,63 @@ def test_input_is_not_changed():
     res2 = network(images).res2
     assert torch.equal(images, before)
     assert (res2 >= 0).all()
+
+
+# spec, networks-2015-2017 §0.1 (50, 101, 152); torchvision's published counts less the classifier (18, 34)
+FLAVORS = [
+    (resnet18, {}, 11_176_512),
+    (resnet34, {}, 21_284_672),
+    (resnet50, {"deep_stem": True}, 23_631_808),
+    (resnet101, {"deep_stem": True}, 42_623_936),
+    (resnet152, {"deep_stem": True}, 58_267_584),
+    (resnet101, {"stride_in": "1x1", "ceil_pool": True}, 42_500_160),
+]
+
+
+@pytest.mark.parametrize(("make", "options", "parameters"), FLAVORS)
+def test_flavors(make, options, parameters):
+    with torch.device("meta"):
+        network = make(**options)
+        features = network(torch.empty(1, 3, 224, 321))
+    assert sum(p.numel() for p in network.parameters()) == parameters
+    assert [f.shape[1] for f in features] == list(network.channels)
+    if not options.get("ceil_pool"):
+        assert [tuple(f.shape[2:]) for f in features] == [(56, 81), (28, 41), (14, 21), (7, 11)]
+
+
+def test_stride_in_1x1_is_the_first_releases():
+    network = resnet50(width=1 / 16, stride_in="1x1")
+    for stage in (network.layer2, network.layer3, network.layer4):
+        assert stage[0].conv1.stride == stage[0].downsample[0].stride == (2, 2)
+        assert stage[0].conv2.stride == (1, 1)
+    assert network.layer1[0].conv1.stride == network.layer2[1].conv1.stride == (1, 1)
+    with pytest.raises(BadOption, match='stride_in must be "1x1" or "3x3", got "2x2"'.replace('"2x2"', "'2x2'")):
+        resnet50(width=1 / 16, stride_in="2x2")
+    with pytest.raises(BadOption, match="units of two 3 × 3 convolutions have no 1 × 1"):
+        BasicBlock(4, 4, stride_in="1x1")
+
+
+def test_ceil_pool_is_caffes():
+    """Spec, networks-2014-2016 §5.6 and §9: 321 -> 161 -> 81, and 160 -> 81, too, where torch's pool gives 80."""
+    with torch.device("meta"):
+        for ceil_pool, cells in ((True, 81), (False, 80)):
+            res2 = resnet50(ceil_pool=ceil_pool)(torch.empty(1, 3, 320, 321)).res2
+            assert tuple(res2.shape[2:]) == (cells, 81)
+
+
+def test_basic_block_is_figure_5():
+    unit = BasicBlock(6, 4, stride=2).eval()
+    values = torch.randn(2, 6, 9, 8)
+    residual = unit.bn2(unit.conv2(unit.bn1(unit.conv1(values)).relu()))
+    torch.testing.assert_close(unit(values.clone()), (residual + unit.downsample(values)).relu())
+
+
+def test_classifier_has_torchvisions_names_and_counts():
+    with torch.device("meta"):
+        network = ResNetClassifier(Bottleneck, (3, 4, 6, 3))
+    assert len(network.state_dict()) == 320
+    assert sum(p.numel() for p in network.parameters()) == 25_557_032
+    narrow = ResNetClassifier(Bottleneck, (3, 4, 6, 3), num_classes=7, width=1 / 16).eval()
+    images = torch.randn(2, 3, 65, 40)
+    assert narrow(images).shape == (2, 7)
+    assert narrow(torch.randn(1, 3, 1, 1)).shape == (1, 7)

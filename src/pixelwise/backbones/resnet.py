@@ -1,23 +1,34 @@
-"""ResNet 50, 101, 152 without the classifier, in torchvision's flavor ("v1.5").
+"""ResNet 18, 34, 50, 101, 152: the maps of its four stages, and the classifier.
 
-He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385), Table 1.
+He, Zhang, Ren, Sun: Deep Residual Learning for Image Recognition, CVPR 2016 (arXiv 1512.03385), Table 1, Figure 5.
 Reference code: torchvision `models/resnet.py`, whose ImageNet files fit name for name; its pictures are RGB/255,
 mean .485 .456 .406, deviation .229 .224 .225.
 
+Several flavors share names and shapes, so that weights of one load silently into another and give wrong features:
+
+- `stride_in`: "3x3", a stage's stride stands in `conv2` of its first unit (torchvision, "v1.5"; PSPNet-101), or "1x1",
+  in `conv1`, as in the paper's Caffe release ("v1"; DeepLab v2, RefineNet, GCN; PSPNet-50);
+- `deep_stem`: three 3 × 3 convolutions of 64, 64 and 128 channels instead of one 7 × 7 of 64 (PSPNet);
+- `ceil_pool`: the stem's pool rounds up, as Caffe's does (DeepLab v2).
+
 **Differences:**
-- from the paper and its Caffe release ("v1"): the stride of a stage stands in the 3 × 3 `conv2` of its first unit,
-  not in the 1 × 1 `conv1`. Shapes are equal, so weights of one load into the other and give wrong features.
-- from torchvision: no average pool and no `fc`; a batch norm that sees one value per channel in training uses its
-  running statistics; strides become dilations by `surgery.set_output_stride`.
+- from the paper and its release: the default is torchvision's flavor, see the table.
+- from torchvision: the trunk has no average pool and no `fc`, the classifier has both; a batch norm that sees one
+  value per channel in training uses its running statistics; strides become dilations by `surgery.set_output_stride`.
 - initialization is torchvision's (He et al. 2015, fan-out), as in the paper but for the side of the fan.
 """
 
-from typing import NamedTuple
+from collections import OrderedDict
+from typing import Literal, NamedTuple
 
 from torch import Tensor, nn
 
+from pixelwise.errors import BadOption
 from pixelwise.layers.channels import check_channels, scaled
+from pixelwise.layers.initialization import he_initialize
 from pixelwise.layers.small_batch import BatchNorm2d
+
+StrideIn = Literal["1x1", "3x3"]
 
 
 class ResNetFeatures(NamedTuple):
@@ -30,7 +41,7 @@ class ResNetFeatures(NamedTuple):
 
 
 class ResNetChannels(NamedTuple):
-    """The channels of `ResNetFeatures`; 256, 512, 1024, 2048 at width 1."""
+    """The channels of `ResNetFeatures`; 256, 512, 1024, 2048 at width 1 with bottlenecks, a quarter without."""
 
     res2: int
     res3: int
@@ -39,31 +50,51 @@ class ResNetChannels(NamedTuple):
 
 
 class ResNet(nn.Module):
-    """Stem and four stages of bottlenecks: (N, C, H, W) → `ResNetFeatures`.
+    """Stem and four stages of units: (N, C, H, W) → `ResNetFeatures`.
 
     A picture of any size from 1 × 1 up: each stride gives ⌈size/2⌉.
 
     Args:
-        units: bottlenecks of each stage.
+        unit: `Bottleneck` or `BasicBlock`.
+        units: how many in each stage.
         width: times the published channels.
     """
 
-    def __init__(self, units: tuple[int, int, int, int], *, in_channels: int = 3, width: float = 1.0) -> None:
+    def __init__(
+        self,
+        unit: "type[BasicBlock | Bottleneck]",
+        units: tuple[int, int, int, int],
+        *,
+        in_channels: int = 3,
+        width: float = 1.0,
+        stride_in: StrideIn = "3x3",
+        deep_stem: bool = False,
+        ceil_pool: bool = False,
+    ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, width=width)
+        if stride_in not in ("1x1", "3x3"):
+            raise BadOption(f'stride_in must be "1x1" or "3x3", got {stride_in!r}')
         inner = [scaled(channels, width) for channels in (64, 128, 256, 512)]
-        self.channels = ResNetChannels(*(Bottleneck.expansion * channels for channels in inner))
-        self.conv1 = nn.Conv2d(in_channels, inner[0], 7, stride=2, padding=3, bias=False)
-        self.bn1 = BatchNorm2d(inner[0])
+        stem = inner[1] if deep_stem else inner[0]
+        self.channels = ResNetChannels(*(unit.expansion * channels for channels in inner))
+        self.conv1: nn.Module
+        if deep_stem:
+            self.conv1 = _deep_stem(in_channels, inner[0], stem)
+        else:
+            self.conv1 = nn.Conv2d(in_channels, stem, 7, stride=2, padding=3, bias=False)
+        self.bn1 = BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1)
-        self.layer1 = _stage(inner[0], inner[0], units[0], stride=1)
-        self.layer2 = _stage(self.channels.res2, inner[1], units[1], stride=2)
-        self.layer3 = _stage(self.channels.res3, inner[2], units[2], stride=2)
-        self.layer4 = _stage(self.channels.res4, inner[3], units[3], stride=2)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
+        stages = zip((stem, *self.channels[:-1]), inner, units, (1, 2, 2, 2), strict=True)
+        self.layer1, self.layer2, self.layer3, self.layer4 = (
+            nn.Sequential(
+                unit(before, channels, stride=stride, stride_in=stride_in),
+                *(unit(unit.expansion * channels, channels) for _ in range(number - 1)),
+            )
+            for before, channels, number, stride in stages
+        )
+        he_initialize(self, "fan_out")
 
     def forward(self, images: Tensor) -> ResNetFeatures:
         """The four maps."""
@@ -74,25 +105,51 @@ class ResNet(nn.Module):
         return ResNetFeatures(res2, res3, res4, self.layer4(res4))  # 1/32
 
 
+class BasicBlock(nn.Module):
+    """Two 3 × 3 convolutions and a shortcut (Figure 5, left); the stride stands in the first."""
+
+    expansion = 1
+
+    def __init__(self, in_channels: int, inner: int, *, stride: int = 1, stride_in: StrideIn = "3x3") -> None:
+        super().__init__()
+        if stride_in != "3x3":
+            raise BadOption(
+                f'units of two 3 × 3 convolutions have no 1 × 1: stride_in must be "3x3", got {stride_in!r}'
+            )
+        self.conv1 = nn.Conv2d(in_channels, inner, 3, stride=stride, padding=1, bias=False)
+        self.bn1 = BatchNorm2d(inner)
+        self.conv2 = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
+        self.bn2 = BatchNorm2d(inner)
+        self.relu = nn.ReLU(inplace=True)
+        self.downsample = _projection(in_channels, inner, stride)
+
+    def forward(self, values: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, inner, ⌈H/stride⌉, ⌈W/stride⌉)."""
+        shortcut = values if self.downsample is None else self.downsample(values)
+        values = self.relu(self.bn1(self.conv1(values)))
+        values = self.bn2(self.conv2(values))
+        values += shortcut
+        summed: Tensor = self.relu(values)
+        return summed
+
+
 class Bottleneck(nn.Module):
     """1 × 1, 3 × 3, 1 × 1 and a shortcut (Figure 5, right)."""
 
     expansion = 4
 
-    def __init__(self, in_channels: int, inner: int, *, stride: int) -> None:
+    def __init__(self, in_channels: int, inner: int, *, stride: int = 1, stride_in: StrideIn = "3x3") -> None:
         super().__init__()
         out_channels = self.expansion * inner
-        self.conv1 = nn.Conv2d(in_channels, inner, 1, bias=False)
+        first, second = (stride, 1) if stride_in == "1x1" else (1, stride)
+        self.conv1 = nn.Conv2d(in_channels, inner, 1, stride=first, bias=False)
         self.bn1 = BatchNorm2d(inner)
-        self.conv2 = nn.Conv2d(inner, inner, 3, stride=stride, padding=1, bias=False)
+        self.conv2 = nn.Conv2d(inner, inner, 3, stride=second, padding=1, bias=False)
         self.bn2 = BatchNorm2d(inner)
         self.conv3 = nn.Conv2d(inner, out_channels, 1, bias=False)
         self.bn3 = BatchNorm2d(out_channels)
         self.relu = nn.ReLU(inplace=True)
-        self.downsample: nn.Sequential | None = None
-        if stride != 1 or in_channels != out_channels:
-            conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
-            self.downsample = nn.Sequential(conv, BatchNorm2d(out_channels))
+        self.downsample = _projection(in_channels, out_channels, stride)
 
     def forward(self, values: Tensor) -> Tensor:
         """(N, C, H, W) → (N, 4·inner, ⌈H/stride⌉, ⌈W/stride⌉)."""
@@ -105,22 +162,130 @@ class Bottleneck(nn.Module):
         return summed
 
 
-def resnet50(*, in_channels: int = 3, width: float = 1.0) -> ResNet:
-    """50 layers: 3, 4, 6, 3 units; 23 508 032 parameters."""
-    return ResNet((3, 4, 6, 3), in_channels=in_channels, width=width)
+class ResNetClassifier(ResNet):
+    """The classifier of the paper: (N, C, H, W) → (N, K) logits; torchvision's names, `fc` included.
+
+    Args:
+        num_classes: K, 1000 in ImageNet.
+    """
+
+    def __init__(
+        self,
+        unit: type[BasicBlock | Bottleneck],
+        units: tuple[int, int, int, int],
+        *,
+        num_classes: int = 1000,
+        in_channels: int = 3,
+        width: float = 1.0,
+        stride_in: StrideIn = "3x3",
+        deep_stem: bool = False,
+        ceil_pool: bool = False,
+    ) -> None:
+        super().__init__(
+            unit,
+            units,
+            in_channels=in_channels,
+            width=width,
+            stride_in=stride_in,
+            deep_stem=deep_stem,
+            ceil_pool=ceil_pool,
+        )
+        check_channels(num_classes=num_classes)
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(self.channels.res5, num_classes)
+
+    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # a classifier gives logits, not maps
+        """(N, C, H, W) → (N, K) logits."""
+        logits: Tensor = self.fc(self.avgpool(super().forward(images).res5).flatten(1))
+        return logits
 
 
-def resnet101(*, in_channels: int = 3, width: float = 1.0) -> ResNet:
-    """101 layers: 3, 4, 23, 3 units; 42 500 160 parameters."""
-    return ResNet((3, 4, 23, 3), in_channels=in_channels, width=width)
+def resnet18(*, in_channels: int = 3, width: float = 1.0, deep_stem: bool = False) -> ResNet:
+    """18 layers: 2, 2, 2, 2 basic units; 11 176 512 parameters."""
+    return ResNet(BasicBlock, (2, 2, 2, 2), in_channels=in_channels, width=width, deep_stem=deep_stem)
 
 
-def resnet152(*, in_channels: int = 3, width: float = 1.0) -> ResNet:
-    """152 layers: 3, 8, 36, 3 units; 58 143 808 parameters."""
-    return ResNet((3, 8, 36, 3), in_channels=in_channels, width=width)
+def resnet34(*, in_channels: int = 3, width: float = 1.0, deep_stem: bool = False) -> ResNet:
+    """34 layers: 3, 4, 6, 3 basic units; 21 284 672 parameters."""
+    return ResNet(BasicBlock, (3, 4, 6, 3), in_channels=in_channels, width=width, deep_stem=deep_stem)
 
 
-def _stage(in_channels: int, inner: int, units: int, *, stride: int) -> nn.Sequential:
-    first = Bottleneck(in_channels, inner, stride=stride)
-    rest = (Bottleneck(Bottleneck.expansion * inner, inner, stride=1) for _ in range(units - 1))
-    return nn.Sequential(first, *rest)
+def resnet50(
+    *,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stride_in: StrideIn = "3x3",
+    deep_stem: bool = False,
+    ceil_pool: bool = False,
+) -> ResNet:
+    """50 layers: 3, 4, 6, 3 bottlenecks; 23 508 032 parameters, 23 631 808 with the deep stem."""
+    return ResNet(
+        Bottleneck,
+        (3, 4, 6, 3),
+        in_channels=in_channels,
+        width=width,
+        stride_in=stride_in,
+        deep_stem=deep_stem,
+        ceil_pool=ceil_pool,
+    )
+
+
+def resnet101(
+    *,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stride_in: StrideIn = "3x3",
+    deep_stem: bool = False,
+    ceil_pool: bool = False,
+) -> ResNet:
+    """101 layers: 3, 4, 23, 3 bottlenecks; 42 500 160 parameters, 42 623 936 with the deep stem."""
+    return ResNet(
+        Bottleneck,
+        (3, 4, 23, 3),
+        in_channels=in_channels,
+        width=width,
+        stride_in=stride_in,
+        deep_stem=deep_stem,
+        ceil_pool=ceil_pool,
+    )
+
+
+def resnet152(
+    *,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stride_in: StrideIn = "3x3",
+    deep_stem: bool = False,
+    ceil_pool: bool = False,
+) -> ResNet:
+    """152 layers: 3, 8, 36, 3 bottlenecks; 58 143 808 parameters, 58 267 584 with the deep stem."""
+    return ResNet(
+        Bottleneck,
+        (3, 8, 36, 3),
+        in_channels=in_channels,
+        width=width,
+        stride_in=stride_in,
+        deep_stem=deep_stem,
+        ceil_pool=ceil_pool,
+    )
+
+
+def _deep_stem(in_channels: int, inner: int, out_channels: int) -> nn.Sequential:
+    """Three 3 × 3 convolutions in PSPNet's names; the batch norm of the last is the network's `bn1`."""
+    layers: OrderedDict[str, nn.Module] = OrderedDict()
+    layers["conv1_1"] = nn.Conv2d(in_channels, inner, 3, stride=2, padding=1, bias=False)
+    layers["bn1_1"] = BatchNorm2d(inner)
+    layers["relu1_1"] = nn.ReLU(inplace=True)
+    layers["conv1_2"] = nn.Conv2d(inner, inner, 3, padding=1, bias=False)
+    layers["bn1_2"] = BatchNorm2d(inner)
+    layers["relu1_2"] = nn.ReLU(inplace=True)
+    layers["conv1_3"] = nn.Conv2d(inner, out_channels, 3, padding=1, bias=False)
+    return nn.Sequential(layers)
+
+
+def _projection(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
+    """The shortcut's 1 × 1 convolution where shape or channels change."""
+    if stride == 1 and in_channels == out_channels:
+        return None
+    conv = nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False)
+    return nn.Sequential(conv, BatchNorm2d(out_channels))

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from pixelwise.errors import ShapeError
 from pixelwise.layers.channels import check_channels, scaled
+from pixelwise.layers.initialization import he_initialize
 
 FC6_KERNEL = 7
 
@@ -54,22 +55,18 @@ class VGG16(nn.Module):
         check_channels(in_channels=in_channels, width=width)
         c1, c2, c3, c4, c5, fc = (scaled(channels, width) for channels in (64, 128, 256, 512, 512, 4096))
         self.channels = VGGChannels(pool3=c3, pool4=c4, fc7=fc)
-        self.conv1 = _group(1, in_channels, c1, convolutions=2, pad=pad)
-        self.conv2 = _group(2, c1, c2, convolutions=2)
-        self.conv3 = _group(3, c2, c3, convolutions=3)
-        self.conv4 = _group(4, c3, c4, convolutions=3)
-        self.conv5 = _group(5, c4, c5, convolutions=3)
+        self.conv1 = vgg_group(1, in_channels, c1, convolutions=2, first_padding=pad, pool=pool2())
+        self.conv2 = vgg_group(2, c1, c2, convolutions=2, pool=pool2())
+        self.conv3 = vgg_group(3, c2, c3, convolutions=3, pool=pool2())
+        self.conv4 = vgg_group(4, c3, c4, convolutions=3, pool=pool2())
+        self.conv5 = vgg_group(5, c4, c5, convolutions=3, pool=pool2())
         self.fc6 = nn.Conv2d(c5, fc, FC6_KERNEL)
         self.relu6 = nn.ReLU(inplace=True)
         self.drop6 = nn.Dropout(0.5)
         self.fc7 = nn.Conv2d(fc, fc, 1)
         self.relu7 = nn.ReLU(inplace=True)
         self.drop7 = nn.Dropout(0.5)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-                if module.bias is not None:
-                    nn.init.zeros_(module.bias)
+        he_initialize(self)
 
     def forward(self, images: Tensor) -> VGGFeatures:
         """The three maps.
@@ -89,14 +86,38 @@ class VGG16(nn.Module):
         return VGGFeatures(pool3, pool4, self.drop7(self.relu7(self.fc7(fc6))))
 
 
-def _group(number: int, in_channels: int, channels: int, *, convolutions: int, pad: int = 1) -> nn.Sequential:
-    """Convolutions `conv{number}_1` … with ReLUs, and a pool of 2 that rounds up."""
+def vgg_group(
+    number: int,
+    in_channels: int,
+    channels: int,
+    *,
+    convolutions: int,
+    padding: int = 1,
+    first_padding: int | None = None,
+    dilation: int = 1,
+    pool: nn.Module | None = None,
+) -> nn.Sequential:
+    """3 × 3 convolutions `conv{number}_1` … with ReLUs `relu{number}_1` …, and `pool{number}` where one is given.
+
+    Args:
+        padding: of each convolution; `first_padding` of the first alone, where it differs.
+    """
     layers: OrderedDict[str, nn.Module] = OrderedDict()
     for index in range(1, convolutions + 1):
         first = index == 1
         layers[f"conv{number}_{index}"] = nn.Conv2d(
-            in_channels if first else channels, channels, 3, padding=pad if first else 1
+            in_channels if first else channels,
+            channels,
+            3,
+            padding=first_padding if first and first_padding is not None else padding,
+            dilation=dilation,
         )
         layers[f"relu{number}_{index}"] = nn.ReLU(inplace=True)
-    layers[f"pool{number}"] = nn.MaxPool2d(2, ceil_mode=True)
+    if pool is not None:
+        layers[f"pool{number}"] = pool
     return nn.Sequential(layers)
+
+
+def pool2() -> nn.MaxPool2d:
+    """VGG's pool of 2 × 2, which rounds up as Caffe's does."""
+    return nn.MaxPool2d(2, ceil_mode=True)

@@ -20,6 +20,7 @@ from torch.nn import functional
 
 from pixelwise.layers.channels import check_channels, scaled
 from pixelwise.layers.head import Head, full_size
+from pixelwise.layers.local_response import LocalResponseNorm
 from pixelwise.layers.resample import Resampling
 from pixelwise.layers.small_batch import BatchNorm2d
 
@@ -33,7 +34,7 @@ class SegNetBasic(nn.Module):
 
     def __init__(self, in_channels: int, channels: int, num_classes: int) -> None:
         super().__init__()
-        self.norm = nn.LocalResponseNorm(5, alpha=1e-4, beta=0.75, k=1.0)
+        self.norm = LocalResponseNorm()
         self.conv1 = _conv_bn(in_channels, channels, nn.ReLU(inplace=True))
         self.conv2 = _conv_bn(channels, channels, nn.ReLU(inplace=True))
         self.conv3 = _conv_bn(channels, channels, nn.ReLU(inplace=True))
