@@ -28,7 +28,7 @@ bench: $(INSTALLED_DEV)  ## the claims on speed and quality that need no data bu
 	$(BIN)/python benchmarks/import_time.py
 	$(BIN)/python benchmarks/confusion_matrix.py
 	$(BIN)/python benchmarks/check_speed.py
-	$(BIN)/python benchmarks/gpu/first_networks.py --device cpu --width 0.125 --size 96
+	$(BIN)/python benchmarks/gpu/networks.py --device cpu --width 0.125 --size 96
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

@@ -35,7 +35,7 @@ def test_layers_are_column_d():
 
 
 def test_a_classifiers_picture_gives_one_cell():
-    network = VGG16(width=1 / 32, pad=1).eval()
+    network = VGG16(width=1 / 32, padding=1).eval()
     features = network(torch.randn(1, 3, 224, 224))
     assert features.fc7.shape == (1, 128, 1, 1)
     assert features.pool3.shape == (1, 8, 28, 28)
@@ -49,7 +49,7 @@ def test_fc6_is_the_linear_layer_on_the_flattened_map():
 
 
 def test_too_small_without_the_padding():
-    network = VGG16(width=1 / 64, pad=1)
-    with pytest.raises(ShapeError, match=r"at least 7 × 7, a picture of \(192, 300\) gives \(6, 10\); use pad=100"):
+    network = VGG16(width=1 / 64, padding=1)
+    with pytest.raises(ShapeError, match=r"at least 7 × 7, a picture of \(192, 300\) gives \(6, 10\); use padding=100"):
         network(torch.randn(1, 3, 192, 300))
     assert network(torch.randn(1, 3, 193, 193)).fc7.shape[-2:] == (1, 1)

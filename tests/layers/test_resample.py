@@ -40,6 +40,8 @@ CONVENTIONS = {
     "half_pixel": (Resampling.half_pixel, lambda i, h, n: (i + 0.5) * h / n - 0.5),
     "align_corners": (Resampling.align_corners, lambda i, h, n: i * (h - 1) / (n - 1) if n > 1 else 0.0),
     "zoom": (lambda c, i: Resampling.zoom(c, i, factor=8), lambda i, h, n: i / 8),
+    "blocks": (lambda c, i: Resampling.blocks(c, i, factor=8), lambda i, h, n: (i + 0.5) / 8 - 0.5),
+    "zoom, cropped": (lambda c, i: Resampling.zoom(c, i, factor=8, offset=7), lambda i, h, n: (i + 7) / 8),
 }
 
 
@@ -67,6 +69,12 @@ def test_torch_interpolates_the_same_forward_and_backward(coarse, image, align):
     (mine,) = torch.autograd.grad(ours, scores, weight)
     (other,) = torch.autograd.grad(theirs, scores, weight)
     torch.testing.assert_close(mine, other, atol=1e-4, rtol=1e-4)
+
+
+def test_blocks_are_half_pixels_of_a_whole_factor():
+    scores = scores_for((5, 7))
+    whole = Resampling.half_pixel((5, 7), (40, 56)).apply(scores)
+    torch.testing.assert_close(Resampling.blocks((5, 7), (37, 50), factor=8).apply(scores), whole[..., :37, :50])
 
 
 @pytest.mark.parametrize(

@@ -192,11 +192,12 @@ class ResNetClassifier(ResNet):
         )
         check_channels(num_classes=num_classes)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.flatten = nn.Flatten()
         self.fc = nn.Linear(self.channels.res5, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # a classifier gives logits, not maps
         """(N, C, H, W) → (N, K) logits."""
-        logits: Tensor = self.fc(self.avgpool(super().forward(images).res5).flatten(1))
+        logits: Tensor = self.fc(self.flatten(self.avgpool(super().forward(images).res5)))
         return logits
 
 
@@ -262,6 +263,108 @@ def resnet152(
     return ResNet(
         Bottleneck,
         (3, 8, 36, 3),
+        in_channels=in_channels,
+        width=width,
+        stride_in=stride_in,
+        deep_stem=deep_stem,
+        ceil_pool=ceil_pool,
+    )
+
+
+def resnet18_classifier(
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    width: float = 1.0,
+    deep_stem: bool = False,
+) -> ResNetClassifier:
+    """The classifier of 18 layers; 11 689 512 parameters for 1000 classes."""
+    return ResNetClassifier(
+        BasicBlock,
+        (2, 2, 2, 2),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=width,
+        deep_stem=deep_stem,
+    )
+
+
+def resnet34_classifier(
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    width: float = 1.0,
+    deep_stem: bool = False,
+) -> ResNetClassifier:
+    """The classifier of 34 layers; 21 797 672 parameters for 1000 classes."""
+    return ResNetClassifier(
+        BasicBlock,
+        (3, 4, 6, 3),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=width,
+        deep_stem=deep_stem,
+    )
+
+
+def resnet50_classifier(
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stride_in: StrideIn = "3x3",
+    deep_stem: bool = False,
+    ceil_pool: bool = False,
+) -> ResNetClassifier:
+    """The classifier of 50 layers; 25 557 032 parameters for 1000 classes."""
+    return ResNetClassifier(
+        Bottleneck,
+        (3, 4, 6, 3),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=width,
+        stride_in=stride_in,
+        deep_stem=deep_stem,
+        ceil_pool=ceil_pool,
+    )
+
+
+def resnet101_classifier(
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stride_in: StrideIn = "3x3",
+    deep_stem: bool = False,
+    ceil_pool: bool = False,
+) -> ResNetClassifier:
+    """The classifier of 101 layers; 44 549 160 parameters for 1000 classes."""
+    return ResNetClassifier(
+        Bottleneck,
+        (3, 4, 23, 3),
+        num_classes=num_classes,
+        in_channels=in_channels,
+        width=width,
+        stride_in=stride_in,
+        deep_stem=deep_stem,
+        ceil_pool=ceil_pool,
+    )
+
+
+def resnet152_classifier(
+    *,
+    num_classes: int = 1000,
+    in_channels: int = 3,
+    width: float = 1.0,
+    stride_in: StrideIn = "3x3",
+    deep_stem: bool = False,
+    ceil_pool: bool = False,
+) -> ResNetClassifier:
+    """The classifier of 152 layers; 60 192 808 parameters for 1000 classes."""
+    return ResNetClassifier(
+        Bottleneck,
+        (3, 8, 36, 3),
+        num_classes=num_classes,
         in_channels=in_channels,
         width=width,
         stride_in=stride_in,

@@ -12,7 +12,8 @@ Conventions, with i the output index (spec, networks-2015-2017 §0.3; networks-2
 | `identity`      | i                                                     | U-Net, SegNet                    |
 | `half_pixel`    | (i + 0.5)·h/H − 0.5, clamped                          | torchvision                      |
 | `align_corners` | i·(h − 1)/(H − 1), 0 where H = 1                      | Caffe's Interp, PSPNet, DeepLab  |
-| `zoom`          | i/factor: align-corners to (h − 1)·factor + 1, cropped | Dilation, DeepLab v1 on 8n + 1   |
+| `zoom`          | (i + offset)/factor: align-corners, then cropped      | Dilation, DeepLab v1 on 8n + 1   |
+| `blocks`        | (i + 0.5)/factor − 0.5, clamped: a cell is a block    | FCN with `padding="same"`        |
 | `deconvolution` | two taps of the bilinear kernel at i + offset         | FCN (kernels 2·factor, 63 for 32) |
 
 **Differences:** a deconvolution here has the taps of the float64 formula rounded to float32 once.
@@ -149,10 +150,23 @@ class Resampling:
         )
 
     @classmethod
-    def zoom(cls, coarse: Size, image: Size, *, factor: int) -> Self:
-        """Align-corners to (h − 1)·factor + 1, then cropped (or its last cell repeated) to the picture."""
+    def zoom(cls, coarse: Size, image: Size, *, factor: int, offset: int = 0) -> Self:
+        """Align-corners to (h − 1)·factor + 1, then cropped (or its last cell repeated) to the picture.
+
+        Args:
+            offset: first row and column that the crop keeps.
+        """
         _check(coarse, image)
-        return cls(*(Taps.at(np.arange(n) / factor, h) for h, n in zip(coarse, image, strict=True)))
+        return cls(*(Taps.at((np.arange(n) + offset) / factor, h) for h, n in zip(coarse, image, strict=True)))
+
+    @classmethod
+    def blocks(cls, coarse: Size, image: Size, *, factor: int) -> Self:
+        """Half-pixel to h·factor, then cropped (or its last cell repeated) to the picture.
+
+        Cell j is the middle of the pixels factor·j … factor·(j + 1) − 1, as after 2 × 2 pools of stride 2.
+        """
+        _check(coarse, image)
+        return cls(*(Taps.at((np.arange(n) + 0.5) / factor - 0.5, h) for h, n in zip(coarse, image, strict=True)))
 
     @classmethod
     def deconvolution(cls, coarse: Size, image: Size, *, factor: int, offset: int, kernel: int | None = None) -> Self:

@@ -1,26 +1,45 @@
-"""The first networks on a GPU: same labels as on the CPU, deterministic steps, and the speed of the argmax.
+"""All networks on a GPU: same labels as on the CPU, deterministic steps, milliseconds at 500 × 500, and the argmax.
 
-    python benchmarks/gpu/first_networks.py [--device cpu] [--width 0.125] [--size 128]
+    python benchmarks/gpu/networks.py [--names fcn8s_vgg16,unet] [--device cpu] [--width 0.125] [--size 128]
 
-On `--device cpu` it runs at small size and checks the script itself.
+On `--device cpu` it runs at small size and checks the script itself. The times stand beside the FCN paper's Table 1
+(Tesla K40c, Caffe): AlexNet 50 ms, VGG-16 210 ms, GoogLeNet 59 ms.
 """
 
 import argparse
+import inspect
 import statistics
 import time
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor, nn
 
 from pixelwise.layers.resample import Resampling
 from pixelwise.models import MODELS, build
+
+TABLE_1 = {"fcn32s_alexnet": 50, "fcn32s_vgg16": 210, "fcn32s_googlenet": 59}
+
+
+def pictures(name: str, batch: int, height: int, width: int) -> Tensor:
+    """Noise with the network's own number of channels."""
+    channels = inspect.signature(MODELS[name]).parameters["in_channels"].default
+    return torch.randn(batch, channels, height, width)
+
+
+def awake(network: nn.Module) -> nn.Module:
+    """The network with what starts at zero made random: zero scores would be the same everywhere."""
+    for parameter in network.parameters():
+        if not parameter.any():
+            nn.init.normal_(parameter, std=0.1)
+    return network
 
 
 def same_labels(name: str, device: torch.device, width: float, size: int) -> float:
     """Share of equal labels of a network in float32 on both devices."""
     torch.manual_seed(0)
-    network = build(name, num_classes=21, width=width).eval()
-    image = torch.randn(1, 3, size, size + 7)
+    network = awake(build(name, num_classes=21, width=width)).eval()
+    image = pictures(name, 1, size, size + 7)
     with torch.inference_mode():
         here = network(image).argmax(1)
         there = network.to(device)(image.to(device)).argmax(1).cpu()
@@ -32,12 +51,28 @@ def deterministic_step(name: str, device: torch.device, width: float, size: int)
     gradients = []
     for _ in range(2):
         torch.manual_seed(0)
-        network = build(name, num_classes=5, width=width).to(device)
-        image = torch.randn(2, 3, size, size, device=device)
+        network = awake(build(name, num_classes=5, width=width)).to(device)
+        image = pictures(name, 2, size, size).to(device)
         target = torch.randint(0, 5, (2, size, size), device=device)
         F.nll_loss(network(image).log_softmax(1).flatten(2), target.flatten(1)).backward()
         gradients.append([p.grad.clone() for p in network.parameters() if p.grad is not None])
     return all(torch.equal(a, b) for a, b in zip(*gradients, strict=True))
+
+
+def milliseconds(name: str, device: torch.device, width: float, size: int) -> float:
+    """Median time of a forward pass over one square picture, scores at its own size."""
+    network = build(name, num_classes=21, width=width).eval().to(device)
+    image = pictures(name, 1, size, size).to(device)
+    times = []
+    with torch.inference_mode():
+        for turn in range(8):
+            start = time.perf_counter()
+            network(image)
+            if device.type == "cuda":
+                torch.cuda.synchronize()
+            if turn > 1:
+                times.append(time.perf_counter() - start)
+    return statistics.median(times) * 1e3
 
 
 def argmax_ratio(device: torch.device) -> str:
@@ -66,17 +101,28 @@ def argmax_ratio(device: torch.device) -> str:
 def main() -> None:
     """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--names", help="some networks, separated by commas; all if left out")
     parser.add_argument("--device", default="cuda")
     parser.add_argument("--width", type=float, default=1.0)
-    parser.add_argument("--size", type=int, default=480)
+    parser.add_argument("--size", type=int, default=500)
     options = parser.parse_args()
     device = torch.device(options.device)
     print(torch.cuda.get_device_name() if device.type == "cuda" else "CPU", torch.__version__)
     torch.use_deterministic_algorithms(False)
-    for name in MODELS:
+    times = {}
+    for name in options.names.split(",") if options.names else MODELS:
         same = same_labels(name, device, options.width, options.size)
         stable = deterministic_step(name, device, options.width, min(options.size, 160))
-        print(f"{name}: {same:.4%} equal labels, step {'deterministic' if stable else 'NOT deterministic'}")
+        times[name] = milliseconds(name, device, options.width, options.size)
+        print(
+            f"{name}: {same:.4%} equal labels, step {'deterministic' if stable else 'NOT deterministic'}, "
+            f"{times[name]:.1f} ms",
+            flush=True,
+        )
+    if times.keys() >= TABLE_1.keys():
+        here = " : ".join(f"{times[name] / times['fcn32s_alexnet']:.2f}" for name in TABLE_1)
+        paper = " : ".join(f"{TABLE_1[name] / TABLE_1['fcn32s_alexnet']:.2f}" for name in TABLE_1)
+        print(f"AlexNet : VGG-16 : GoogLeNet = {here}; in the paper {paper}")
     print(argmax_ratio(device))
 
 
