@@ -53,3 +53,21 @@ def test_too_small_without_the_padding():
     with pytest.raises(ShapeError, match=r"at least 7 × 7, a picture of \(192, 300\) gives \(6, 10\); use padding=100"):
         network(torch.randn(1, 3, 192, 300))
     assert network(torch.randn(1, 3, 193, 193)).fc7.shape[-2:] == (1, 1)
+
+
+def test_padding_of_fc6_makes_every_size_possible():
+    network = VGG16(width=1 / 64, padding=1, fc6_padding=3).eval()
+    for size in [(1, 1), (2, 33), (65, 40)]:
+        features = network(torch.randn(1, 3, *size))
+        for values, stride in zip(features, (8, 16, 32), strict=True):
+            assert values.shape[-2:] == tuple(-(-n // stride) for n in size)
+
+
+def test_pool5_at_stride_1_keeps_the_stride_of_pool4():
+    network = VGG16(width=1 / 64, padding=1, fc6_padding=6, pool5_stride=1).eval()
+    assert network.fc6.kernel_size == (14, 14)
+    for size in [(1, 1), (2, 33), (65, 40)]:
+        features = network(torch.randn(1, 3, *size))
+        assert features.fc7.shape[-2:] == features.pool4.shape[-2:]
+    with pytest.raises(ShapeError, match=r"at least 14 × 14, a picture of \(64, 64\) gives \(5, 5\)"):
+        VGG16(width=1 / 64, padding=1, pool5_stride=1)(torch.randn(1, 3, 64, 64))

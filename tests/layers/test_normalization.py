@@ -70,3 +70,14 @@ def test_channels_are_adapted_only_where_nothing_is_guessed():
         adapt_channels(colored, 1, name="photo.png")
     with pytest.raises(ShapeError, match="has 4 channels, the model takes 3"):
         adapt_channels(np.zeros((2, 2, 4), np.uint8), 3)
+
+
+def test_bgr_leaves_what_stands_behind_three_channels():
+    """RGB with depth, RGB with HHA: blue, green, red, and the rest as stored."""
+    mean = (104.0, 116.0, 122.0, 7.0)
+    normalization = Normalization(mean, (1.0, 2.0, 4.0, 8.0), "bgr")
+    pixel = np.array([[[[130, 120, 110, 23]]]], np.uint8)
+    assert normalization(pixel)[0, :, 0, 0].tolist() == [6, 2, 2, 2]
+    assert normalization.fill == (122.0, 116.0, 104.0, 7.0)
+    two = Normalization((1.0, 2.0), (1.0, 1.0), "bgr")
+    assert two(np.array([[[[5, 9]]]], np.uint8))[0, :, 0, 0].tolist() == [8, 3]

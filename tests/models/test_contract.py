@@ -16,16 +16,65 @@ SIZES = [(1, 1), (2, 3), (17, 33), (64, 64)]
 
 # spec, networks-2014-2016 §2.2 and §3.2, networks-2015-2017 §1.1.4 and §1.5.3
 PARAMETERS = {
+    "fcn32s_alexnet": (21, 56_954_261),
+    "fcn32s_googlenet": (21, 5_995_077),
     "fcn32s_vgg16": (21, 134_346_581),
     "fcn16s_vgg16": (21, 134_357_354),
     "fcn8s_vgg16": (21, 134_362_751),
+    "fcn8s_atonce_vgg16": (21, 134_362_751),
+    "fcn32s_rgbd": (40, 134_425_000),
+    "fcn32s_rgb_hha": (40, 268_848_848),
+    "fcn16s_rgb_hha": (40, 268_889_888),
+    "fcn32s_two_headed": (33, 134_408_036),
+    "fcn16s_two_headed": (33, 134_426_504),
+    "fcn8s_two_headed": (33, 134_435_756),
+    "unet_valid": (21, 31_033_045),
     "unet": (21, 31_038_933),
+    "segnet": (11, 29_449_355),
     "segnet_basic": (11, 1_416_587),
+    "bayesian_segnet": (11, 29_449_355),
+    "deeplab_7x7": (21, 134_346_581),
+    "deeplab_4x4": (21, 65_140_565),
+    "deeplab_4x4_rate8": (21, 65_140_565),
+    "deeplab_largefov": (21, 20_505_429),
+    "deeplab_msc_largefov": (21, 21_711_550),
+    "dilation_frontend": (21, 134_346_581),
+    "dilation7": (11, 134_312_343),
+    "dilation8": (21, 141_149_720),
+    "dilation10": (19, 134_368_179),
+    "deeplab_v2_vgg16_largefov": (21, 20_505_429),
+    "deeplab_v2_vgg16_aspp_s": (21, 37_877_652),
+    "deeplab_v2_vgg16_aspp_l": (21, 37_877_652),
+    "deeplab_v2_resnet101_largefov": (21, 42_887_253),
+    "deeplab_v2_resnet101_aspp": (21, 44_048_532),
     "deeplab_v3_resnet50": (21, 39_048_533),
     "deeplab_v3_resnet101": (21, 58_040_661),
+    "deeplab_v3_cascade_resnet50": (21, 63_714_389),
+    "deeplab_v3_cascade_resnet101": (21, 82_706_517),
+    "refinenet_resnet50": (21, 99_060_309),
+    "refinenet_resnet101": (21, 118_052_437),
+    "refinenet_resnet152": (21, 133_696_085),
+    "pspnet_resnet50": (150, 46_782_550),
+    "pspnet_resnet101": (21, 65_708_501),
+    "gcn_resnet50": (21, 26_052_308),
+    "gcn_resnet101": (21, 45_044_436),
+    "gcn_resnet152": (21, 60_688_084),
+    "torchvision_fcn_resnet50": (21, 35_322_218),
+    "torchvision_fcn_resnet101": (21, 54_314_346),
+    "torchvision_deeplab_v3_resnet50": (21, 42_004_074),
+    "torchvision_deeplab_v3_resnet101": (21, 60_996_202),
 }
 
 every_model = pytest.mark.parametrize("name", list(MODELS))
+
+
+def channels_of(name):
+    """3, but 4 for RGB-D and 6 for RGB with HHA."""
+    return inspect.signature(MODELS[name]).parameters["in_channels"].default
+
+
+def pictures(name, batch, height, width):
+    return torch.randn(batch, channels_of(name), height, width)
 
 
 def awake(network):
@@ -37,8 +86,11 @@ def awake(network):
 
 
 def loss_of(network, images):
-    target = torch.arange(images.shape[0] * images.shape[2] * images.shape[3]) % 5
-    return functional.cross_entropy(network(images), target.reshape(images.shape[0], *images.shape[2:]))
+    """The sum over all heads, as every parameter serves one of them."""
+    target = torch.arange(images.shape[0] * images.shape[2] * images.shape[3])
+    target = target.reshape(images.shape[0], *images.shape[2:])
+    scores = [head.full_size() for head in network.heads(images).values()]
+    return sum(functional.cross_entropy(full, target % full.shape[1]) for full in scores)
 
 
 @every_model
@@ -47,7 +99,7 @@ def test_output_has_the_pictures_size(name, training):
     network = build(name, **NARROW).train(training)
     for height, width in SIZES:
         for batch in (1, 2):
-            scores = network(torch.randn(batch, 3, height, width))
+            scores = network(pictures(name, batch, height, width))
             assert scores.shape == (batch, 5, height, width)
             assert scores.dtype == torch.float32
             assert scores.isfinite().all()
@@ -56,7 +108,7 @@ def test_output_has_the_pictures_size(name, training):
 @every_model
 def test_first_head_is_the_prediction(name):
     network = awake(build(name, **NARROW)).eval()
-    images = torch.randn(2, 3, 17, 33)
+    images = pictures(name, 2, 17, 33)
     heads = network.heads(images)
     first = next(iter(heads.values()))
     assert isinstance(first, Head)
@@ -69,7 +121,7 @@ def test_first_head_is_the_prediction(name):
 @every_model
 def test_gradients_reach_all_parameters(name):
     network = awake(build(name, **NARROW | {"width": 1 / 8})).train()
-    loss_of(network, torch.randn(2, 3, 64, 48)).backward()
+    loss_of(network, pictures(name, 2, 64, 48)).backward()
     without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert without == []
     assert all(p.grad.isfinite().all() for p in network.parameters())
@@ -79,15 +131,16 @@ def test_gradients_reach_all_parameters(name):
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_gradients_of_a_single_pixel(name, training):
     network = awake(build(name, **NARROW)).train(training)
-    loss_of(network, torch.randn(1, 3, 1, 1)).backward()
-    assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
+    loss_of(network, pictures(name, 1, 1, 1)).backward()
+    served = [p for n, p in network.named_parameters() if training or not n.startswith("aux")]  # which trains alone
+    assert all(p.grad is not None and p.grad.isfinite().all() for p in served)
 
 
 @pytest.mark.parametrize(("name", "threads"), [(name, 1) for name in MODELS] + [("fcn8s_vgg16", 2)])
 def test_the_same_bits_twice(name, threads):
     torch.set_num_threads(threads)
     network = awake(build(name, **NARROW)).train()
-    images = torch.randn(2, 3, 33, 47)
+    images = pictures(name, 2, 33, 47)
     twins = [network, copy.deepcopy(network)]
     torch.use_deterministic_algorithms(True)  # raises where an operation is not deterministic on some device
     try:
@@ -105,10 +158,10 @@ def test_the_same_bits_twice(name, threads):
 @every_model
 def test_state_goes_round(name):
     source = awake(build(name, **NARROW)).train()
-    source(torch.randn(2, 3, 33, 33))  # running statistics that are not the initial ones
+    source(pictures(name, 2, 33, 33))  # running statistics that are not the initial ones
     copied = build(name, **NARROW)
     copied.load_state_dict(source.state_dict())
-    images = torch.randn(1, 3, 20, 31)
+    images = pictures(name, 1, 20, 31)
     assert torch.equal(source.eval()(images), copied.eval()(images))
 
 
@@ -116,17 +169,16 @@ def test_state_goes_round(name):
 def test_autocast_gives_float32_scores_and_trains(name):
     network = awake(build(name, **NARROW)).train()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = network(torch.randn(2, 3, 33, 40))
-    assert scores.dtype == torch.float32
-    assert scores.isfinite().all()
-    scores.square().mean().backward()
+        scores = [head.full_size() for head in network.heads(pictures(name, 2, 33, 40)).values()]
+    assert all(full.dtype == torch.float32 and full.isfinite().all() for full in scores)
+    sum(full.square().mean() for full in scores).backward()
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
 @every_model
 def test_channels_last_changes_nothing(name):
     network = awake(build(name, **NARROW)).eval()
-    images = torch.randn(2, 3, 33, 40)
+    images = pictures(name, 2, 33, 40)
     expected = network(images).detach()
     network.to(memory_format=torch.channels_last)
     found = network(images.contiguous(memory_format=torch.channels_last))
@@ -134,9 +186,27 @@ def test_channels_last_changes_nothing(name):
 
 
 @every_model
-def test_takes_any_number_of_channels(name):
-    network = build(name, in_channels=1, **NARROW | {"num_classes": 300}).eval()
-    assert network(torch.randn(1, 1, 9, 8)).shape == (1, 300, 9, 8)
+def test_takes_any_number_of_channels_and_classes(name):
+    for channels, classes in ((1, 2), (16, 1000)):
+        if channels_of(name) == 3:
+            network = build(name, in_channels=channels, num_classes=classes, width=1 / 32).eval()
+            assert network(torch.randn(1, channels, 9, 8)).shape == (1, classes, 9, 8)
+        else:
+            with pytest.raises(BadOption, match=f"in_channels .*{channels_of(name)}.*, got {channels}"):
+                build(name, in_channels=channels, num_classes=classes, width=1 / 32)
+            network = build(name, num_classes=classes, width=1 / 32).eval()
+            assert network(pictures(name, 1, 9, 8)).shape == (1, classes, 9, 8)
+
+
+@every_model
+def test_a_batch_is_its_pictures_one_by_one(name):
+    network = awake(build(name, **NARROW)).eval()
+    images = pictures(name, 3, 30, 21)
+    with torch.inference_mode():
+        together = network(images)
+        alone = torch.cat([network(images[i : i + 1]) for i in range(3)])
+        assert torch.equal(together, network(images))
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * together.abs().max().item())
 
 
 @every_model
@@ -145,7 +215,7 @@ def test_full_size_parameters_are_the_papers(name):
     with torch.device("meta"):
         network = build(name, num_classes=num_classes)
         assert sum(p.numel() for p in network.parameters()) == expected
-        assert network(torch.empty(1, 3, 321, 500)).shape == (1, num_classes, 321, 500)
+        assert network(torch.empty(1, channels_of(name), 321, 500)).shape == (1, num_classes, 321, 500)
 
 
 @every_model
@@ -154,7 +224,9 @@ def test_builder_takes_keywords_with_the_common_options(name):
     assert list(parameters)[:3] == ["num_classes", "in_channels", "width"]
     assert all(p.kind is p.KEYWORD_ONLY for p in parameters.values())
     assert parameters["num_classes"].default is inspect.Parameter.empty
-    assert (parameters["in_channels"].default, parameters["width"].default) == (3, 1.0)
+    fixed = {"fcn32s_rgbd": 4, "fcn32s_rgb_hha": 6, "fcn16s_rgb_hha": 6}
+    assert parameters["in_channels"].default == fixed.get(name, 3)
+    assert parameters["width"].default == 1.0
 
 
 @every_model
@@ -174,6 +246,64 @@ def test_impossible_numbers_are_refused(name, options, message):
         build(name, **options)
 
 
+# What the builders' own options give beside the released configuration: each is a network of its own.
+VARIANTS = [
+    ("fcn32s_vgg16", {"padding": "same"}),
+    ("fcn32s_vgg16", {"pool5_stride": 1}),
+    ("fcn32s_vgg16", {"pool5_stride": 1, "padding": "same"}),
+    ("fcn16s_vgg16", {"learn_upsampling": True, "padding": "same"}),
+    ("fcn16s_vgg16", {"fusion": "max"}),
+    ("fcn16s_vgg16", {"fusion": "pool4"}),
+    ("fcn16s_vgg16", {"fusion": "pool4", "padding": "same"}),
+    ("fcn8s_vgg16", {"learn_upsampling": True}),
+    ("fcn8s_atonce_vgg16", {"padding": "same"}),
+    ("fcn32s_rgbd", {"padding": "same"}),
+    ("fcn32s_rgb_hha", {"padding": "same"}),
+    ("fcn16s_rgb_hha", {"padding": "same"}),
+    ("fcn32s_two_headed", {"padding": "same", "geometric_classes": 2}),
+    ("fcn16s_two_headed", {"padding": "same"}),
+    ("fcn8s_two_headed", {"padding": "same"}),
+    ("unet_valid", {"released": True, "depth": 3}),
+    ("unet", {"depth": 3}),
+    ("bayesian_segnet", {"release": "camvid"}),
+    ("bayesian_segnet", {"release": "pascal"}),
+    ("bayesian_segnet", {"release": "basic"}),
+    ("dilation8", {"context": "basic"}),
+    ("deeplab_v2_vgg16_largefov", {"multi_scale": True}),
+    ("deeplab_v2_vgg16_aspp_s", {"multi_scale": True}),
+    ("deeplab_v2_resnet101_aspp", {"multi_scale": True}),
+    ("deeplab_v3_resnet50", {"output_stride": 8, "deep_stem": True}),
+    ("deeplab_v3_resnet50", {"output_stride": 2, "image_pooling": False}),
+    ("deeplab_v3_cascade_resnet50", {"output_stride": 256}),
+    ("deeplab_v3_cascade_resnet50", {"output_stride": 8, "blocks": 5}),
+    ("refinenet_resnet50", {"cascade": 2, "pooling_order": "conv_pool"}),
+    ("refinenet_resnet50", {"cascade": 1, "pooling_blocks": 2}),
+    ("pspnet_resnet50", {"auxiliary": True, "pooling": "max"}),
+    ("pspnet_resnet50", {"bins": (1,)}),
+    ("pspnet_resnet50", {"bins": ()}),
+    ("gcn_resnet50", {"kernel": 1, "boundary_refinement": False}),
+    ("gcn_resnet50", {"kernel": 7, "convolution": "trivial"}),
+    ("gcn_resnet50", {"kernel": 7, "convolution": "stack"}),
+    ("torchvision_fcn_resnet50", {"auxiliary": False}),
+]
+
+
+@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=[f"{n}-{o}" for n, o in VARIANTS])
+def test_variants_keep_the_contract(name, options):
+    network = awake(build(name, **NARROW | options)).train()
+    loss_of(network, pictures(name, 2, 40, 33)).backward()
+    assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
+    assert all(p.grad.isfinite().all() for p in network.parameters())
+    with torch.inference_mode():
+        for height, width in SIZES:
+            assert network.train()(pictures(name, 2, height, width)).shape == (2, 5, height, width)
+            images = pictures(name, 2, height, width)
+            together = network.eval()(images)
+            assert together.isfinite().all()
+            alone = torch.cat([network(image[None]) for image in images])
+            torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * together.abs().max().item())
+
+
 def test_misspelt_names():
     with pytest.raises(UnknownName, match="no model is called 'unett'; did you mean 'unet'"):
         build("unett", num_classes=2)
@@ -181,6 +311,12 @@ def test_misspelt_names():
         build("unet", num_clases=2)
     with pytest.raises(BadOption, match=r"unet: missing a required argument: 'num_classes'. It takes \(\*, num_"):
         build("unet")
+    with pytest.raises(UnknownName, match="no model is called 'pspnet_resnt50'; did you mean 'pspnet_resnet50'"):
+        build("pspnet_resnt50", num_classes=2)
+    with pytest.raises(
+        BadOption, match=r"pspnet_resnet50: auxiliary must be True or False, got 'yes'. It takes \(\*, n"
+    ):
+        build("pspnet_resnet50", num_classes=2, auxiliary="yes")
 
 
 def test_models_are_listed_in_order():

@@ -59,6 +59,11 @@ def first_flavor():
     return network
 
 
+def deep_stem():
+    torch.manual_seed(5)
+    return settled(resnet50(width=1 / 16, deep_stem=True))
+
+
 def last_map(network, images):
     features = network(images)
     return features if torch.is_tensor(features) else features.res5
@@ -70,13 +75,13 @@ def plain():
 
 
 @pytest.mark.parametrize("size", [(97, 65), (64, 96), (50, 75), (1, 40)])
-@pytest.mark.parametrize("make", [narrow, first_flavor, plain])
+@pytest.mark.parametrize("make", [narrow, first_flavor, deep_stem, plain])
 def test_exact_keeps_the_values(make, size):
     whole = 16 if make is plain else 32
     images = torch.randn(2, 3, *size, dtype=torch.float64)
     with torch.no_grad():
         coarse = last_map(make(), images)
-        for stride in (whole, whole // 2, whole // 4, whole // 8):
+        for stride in (whole, whole // 2, whole // 4, whole // 8, whole // 16):
             dense = last_map(set_output_stride(make(), stride), images)
             assert dense.shape[-2:] == tuple(-(-side // stride) for side in size)
             step = whole // stride
@@ -136,16 +141,37 @@ def test_finds_the_stages_anywhere_in_the_tree():
     assert network[1][0].layer4[0].downsample[0].stride == (1, 1)
 
 
-@pytest.mark.parametrize("stride", [64, 12, 2, 0, -8, "16"])
+def test_pools_that_round_up_are_exact_on_whole_strides_plus_one():
+    torch.manual_seed(5)
+    coarse_net, dense_net = (settled(resnet50(width=1 / 16, ceil_pool=True)) for _ in range(2))
+    dense_net.load_state_dict(coarse_net.state_dict())
+    images = torch.randn(1, 3, 65, 33, dtype=torch.float64)
+    with torch.no_grad():
+        coarse = last_map(coarse_net, images)
+        dense = last_map(set_output_stride(dense_net, 2), images)
+    torch.testing.assert_close(dense[..., ::16, ::16], coarse, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("first_unit", ["exact", "dilated"])
+def test_the_pool_loses_its_stride_at_2(first_unit):
+    network = set_output_stride(resnet50(width=1 / 16), 2, first_unit)
+    assert (network.conv1.stride, network.conv1.dilation) == ((2, 2), (1, 1))
+    assert (network.maxpool.stride, network.maxpool.dilation, network.maxpool.padding) == ((1, 1), 1, 1)
+    first = 4 if first_unit == "dilated" else 2
+    assert [unit.conv2.dilation[0] for unit in network.layer1] == [2, 2, 2]
+    assert [unit.conv2.dilation[0] for unit in network.layer2] == [first, 4, 4, 4]
+
+
+@pytest.mark.parametrize("stride", [64, 12, 1, 0, -8, "16", 8.0, True])
 def test_impossible_strides(stride):
-    message = f"an output stride of {stride!r} is not possible; this network can have 32, 16, 8, 4"
+    message = f"an output stride of {stride!r} is not possible; this network can have 32, 16, 8, 4, 2"
     with pytest.raises(BadOption, match=message):
         set_output_stride(resnet50(width=1 / 16), stride)
 
 
 def test_a_stride_does_not_come_back():
     network = set_output_stride(resnet50(width=1 / 16), 8)
-    with pytest.raises(BadOption, match="an output stride of 16 is not possible; this network can have 8, 4"):
+    with pytest.raises(BadOption, match="an output stride of 16 is not possible; this network can have 8, 4, 2"):
         set_output_stride(network, 16)
 
 
@@ -156,5 +182,8 @@ def test_refuses_what_is_not_a_resnet():
     odd.layer4 = nn.Sequential(nn.Conv2d(64, 64, 3))
     with pytest.raises(ShapeError, match="stages of units with a convolution conv2; layer4 has others"):
         set_multi_grid(odd, (1,))
+    averaging = resnet50(width=1 / 16)
+    averaging.maxpool = nn.AvgPool2d(3, 2, 1)
+    assert set_output_stride(averaging, 2)(torch.randn(1, 3, 8, 6)).res5.shape[-2:] == (4, 3)
     with pytest.raises(BadOption, match='first_unit must be "exact" or "dilated", got \'first\''):
         set_output_stride(resnet50(width=1 / 16), 16, first_unit="first")

@@ -67,7 +67,9 @@ class VGG16(nn.Module):
         check_channels(in_channels=in_channels, width=width)
         c3, c4, c5, fc = (scaled(channels, width) for channels in (256, 512, 512, 4096))
         self.channels = VGGChannels(pool3=c3, pool4=c4, fc7=fc)
-        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5 = vgg16_groups(in_channels, width=width, pad=padding)
+        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5 = vgg16_groups(
+            in_channels, width=width, padding=padding
+        )
         if pool5_stride == 1:
             self.conv5.pool5 = nn.MaxPool2d(2, stride=1, padding=1)
         self.fc6 = nn.Conv2d(c5, fc, FC6_KERNEL * 2 // pool5_stride, padding=fc6_padding)
@@ -97,15 +99,15 @@ class VGG16(nn.Module):
         return VGGFeatures(pool3, pool4, self.drop7(self.relu7(self.fc7(fc6))))
 
 
-def vgg16_groups(in_channels: int, *, width: float, pad: int) -> list[nn.Sequential]:
+def vgg16_groups(in_channels: int, *, width: float, padding: int) -> list[nn.Sequential]:
     """The groups conv1 … conv5 of column D with their pools, which trunk and classifier share.
 
     Args:
-        pad: of conv1_1.
+        padding: of conv1_1.
     """
     c1, c2, c3, c4, c5 = (scaled(channels, width) for channels in (64, 128, 256, 512, 512))
     return [
-        vgg_group(1, in_channels, c1, convolutions=2, first_padding=pad, pool=pool2()),
+        vgg_group(1, in_channels, c1, convolutions=2, first_padding=padding, pool=pool2()),
         vgg_group(2, c1, c2, convolutions=2, pool=pool2()),
         vgg_group(3, c2, c3, convolutions=3, pool=pool2()),
         vgg_group(4, c3, c4, convolutions=3, pool=pool2()),
@@ -161,7 +163,7 @@ class VGG16Classifier(nn.Module):
     def __init__(self, num_classes: int, *, in_channels: int = 3, width: float = 1.0) -> None:
         super().__init__()
         check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5 = vgg16_groups(in_channels, width=width, pad=1)
+        self.conv1, self.conv2, self.conv3, self.conv4, self.conv5 = vgg16_groups(in_channels, width=width, padding=1)
         flatten = FlattenMap((FC6_KERNEL, FC6_KERNEL), pictures=(193, 224, 224))
         self.classifier = fully_connected(scaled(512, width), scaled(4096, width), num_classes, flatten)
         he_initialize(self)

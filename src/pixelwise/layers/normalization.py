@@ -1,8 +1,8 @@
 """Normalization: from the pixels of a file to what a network takes."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 import numpy as np
 import torch
@@ -15,6 +15,8 @@ from pixelwise.errors import BadOption, ShapeError
 IMAGENET_MEAN = (123.675, 116.28, 103.53)  # 255 · (.485, .456, .406), RGB: torchvision's weights
 IMAGENET_DEVIATION = (58.395, 57.12, 57.375)  # 255 · (.229, .224, .225)
 
+T = TypeVar("T")
+
 FLOOR = 0.04  # of the set's deviation, added to a picture's own: an empty picture must not become pure noise
 
 
@@ -25,7 +27,8 @@ class Normalization:
     Args:
         mean: one per channel, 0–255, in the network's channel order.
         deviation: one per channel, 0–255, in the same order; 1 for Caffe's networks.
-        channel_order: "rgb" leaves the channels as they are, "bgr" reverses three of them (Caffe's networks).
+        channel_order: "rgb" leaves the channels as they are, "bgr" reverses the first three (Caffe's networks;
+            depth or HHA behind them stay in their places).
         per_picture: take each picture's own mean, and its own deviation plus 4 % of `deviation`, so that dark and
             bright, weak and strong pictures look alike to the network.
     """
@@ -53,7 +56,7 @@ class Normalization:
         """The color that pictures are padded with, 0–255 in the file's channel order; None for each one's own mean."""
         if self.per_picture:
             return None
-        return self.mean[::-1] if self.channel_order == "bgr" else self.mean
+        return self._ordered(self.mean)
 
     def of(self, image: NDArray[Any]) -> "Normalization":
         """The fixed normalization of this picture (H, W, C), whole, for its parts: itself but for `per_picture`."""
@@ -88,13 +91,19 @@ class Normalization:
             parts = [self._fixed(own).normalize(part[None]) for part, own in zip(levels, statistics, strict=True)]
             return torch.cat(parts).contiguous(memory_format=torch.channels_last)
         if self.channel_order == "bgr":
-            levels = levels[..., ::-1]
+            levels = levels[..., self._ordered(range(self.channels))]
         values = (levels - np.asarray(self.mean, np.float32)) / np.asarray(self.deviation, np.float32)
         # (N, H, W, C) seen as (N, C, H, W) is already channels-last memory
         return torch.from_numpy(values).permute(0, 3, 1, 2)
 
+    def _ordered(self, values: Sequence[T]) -> tuple[T, ...]:
+        """One value per channel, from the file's order to the network's or back: either is the other reversed."""
+        if self.channel_order == "rgb":
+            return tuple(values)
+        return (*tuple(values)[2::-1], *tuple(values)[3:])
+
     def _fixed(self, statistics: Statistics) -> "Normalization":
-        mean, deviation = (values[::-1] if self.channel_order == "bgr" else values for values in statistics)
+        mean, deviation = (self._ordered(values) for values in statistics)
         floor = FLOOR * np.asarray(self.deviation)
         return replace(
             self,

@@ -11,23 +11,130 @@ from collections.abc import Callable
 from typing import Any
 
 from pixelwise.errors import BadOption, unknown_name
-from pixelwise.models.deeplab_v3 import DeepLabV3, deeplab_v3_resnet50, deeplab_v3_resnet101
-from pixelwise.models.fcn import FCN8s, FCN16s, FCN32s, fcn8s_vgg16, fcn16s_vgg16, fcn32s_vgg16
-from pixelwise.models.segnet import SegNetBasic, segnet_basic
-from pixelwise.models.unet import UNet, unet
+from pixelwise.models.bayesian_segnet import bayesian_segnet
+from pixelwise.models.deeplab_v1 import (
+    DeepLab,
+    LargeFOV,
+    MScLargeFOV,
+    deeplab_4x4,
+    deeplab_4x4_rate8,
+    deeplab_7x7,
+    deeplab_largefov,
+    deeplab_msc_largefov,
+)
+from pixelwise.models.deeplab_v2 import (
+    DeepLabV2,
+    deeplab_v2_resnet101_aspp,
+    deeplab_v2_resnet101_largefov,
+    deeplab_v2_vgg16_aspp_l,
+    deeplab_v2_vgg16_aspp_s,
+    deeplab_v2_vgg16_largefov,
+)
+from pixelwise.models.deeplab_v3 import (
+    DeepLabV3,
+    DeepLabV3Cascade,
+    deeplab_v3_cascade_resnet50,
+    deeplab_v3_cascade_resnet101,
+    deeplab_v3_resnet50,
+    deeplab_v3_resnet101,
+)
+from pixelwise.models.dilation import Dilation, dilation7, dilation8, dilation10, dilation_frontend
+from pixelwise.models.fcn import (
+    FCN8s,
+    FCN16s,
+    FCN32s,
+    Pool4Alone,
+    fcn8s_atonce_vgg16,
+    fcn8s_vgg16,
+    fcn16s_vgg16,
+    fcn32s_alexnet,
+    fcn32s_googlenet,
+    fcn32s_vgg16,
+)
+from pixelwise.models.fcn_nyud import FCN16sTowers, FCN32sTowers, fcn16s_rgb_hha, fcn32s_rgb_hha, fcn32s_rgbd
+from pixelwise.models.fcn_sift_flow import (
+    FCN8sTwoHeaded,
+    FCN16sTwoHeaded,
+    FCN32sTwoHeaded,
+    fcn8s_two_headed,
+    fcn16s_two_headed,
+    fcn32s_two_headed,
+)
+from pixelwise.models.gcn import GCN, gcn_resnet50, gcn_resnet101, gcn_resnet152
+from pixelwise.models.pspnet import PSPNet, pspnet_resnet50, pspnet_resnet101
+from pixelwise.models.refinenet import RefineNet, refinenet_resnet50, refinenet_resnet101, refinenet_resnet152
+from pixelwise.models.segnet import SegNet, segnet, segnet_basic
+from pixelwise.models.torchvision import (
+    TorchvisionSegmentation,
+    torchvision_deeplab_v3_resnet50,
+    torchvision_deeplab_v3_resnet101,
+    torchvision_fcn_resnet50,
+    torchvision_fcn_resnet101,
+)
+from pixelwise.models.unet import UNet, UNetValid, unet, unet_valid
 
-Network = FCN32s | FCN16s | FCN8s | UNet | SegNetBasic | DeepLabV3  # for annotations; there is no base class
+# for annotations; there is no base class
+Network = (
+    (FCN32s | FCN16s | FCN8s | Pool4Alone)
+    | (FCN32sTowers | FCN16sTowers | FCN32sTwoHeaded | FCN16sTwoHeaded | FCN8sTwoHeaded)
+    | (UNet | UNetValid | SegNet)
+    | (Dilation | RefineNet | PSPNet | GCN)
+    | (DeepLab | LargeFOV | MScLargeFOV)
+    | (DeepLabV2 | DeepLabV3 | DeepLabV3Cascade | TorchvisionSegmentation)
+)
 
 MODELS: dict[str, Callable[..., Network]] = {
     # 2015
+    "fcn32s_alexnet": fcn32s_alexnet,
+    "fcn32s_googlenet": fcn32s_googlenet,
     "fcn32s_vgg16": fcn32s_vgg16,
     "fcn16s_vgg16": fcn16s_vgg16,
     "fcn8s_vgg16": fcn8s_vgg16,
+    "fcn8s_atonce_vgg16": fcn8s_atonce_vgg16,
+    "fcn32s_rgbd": fcn32s_rgbd,
+    "fcn32s_rgb_hha": fcn32s_rgb_hha,
+    "fcn16s_rgb_hha": fcn16s_rgb_hha,
+    "fcn32s_two_headed": fcn32s_two_headed,
+    "fcn16s_two_headed": fcn16s_two_headed,
+    "fcn8s_two_headed": fcn8s_two_headed,
+    "unet_valid": unet_valid,
     "unet": unet,
+    "segnet": segnet,
     "segnet_basic": segnet_basic,
+    "bayesian_segnet": bayesian_segnet,
+    "deeplab_7x7": deeplab_7x7,
+    "deeplab_4x4": deeplab_4x4,
+    "deeplab_4x4_rate8": deeplab_4x4_rate8,
+    "deeplab_largefov": deeplab_largefov,
+    "deeplab_msc_largefov": deeplab_msc_largefov,
+    # 2016
+    "dilation_frontend": dilation_frontend,
+    "dilation7": dilation7,
+    "dilation8": dilation8,
+    "dilation10": dilation10,
+    "deeplab_v2_vgg16_largefov": deeplab_v2_vgg16_largefov,
+    "deeplab_v2_vgg16_aspp_s": deeplab_v2_vgg16_aspp_s,
+    "deeplab_v2_vgg16_aspp_l": deeplab_v2_vgg16_aspp_l,
+    "deeplab_v2_resnet101_largefov": deeplab_v2_resnet101_largefov,
+    "deeplab_v2_resnet101_aspp": deeplab_v2_resnet101_aspp,
     # 2017
     "deeplab_v3_resnet50": deeplab_v3_resnet50,
     "deeplab_v3_resnet101": deeplab_v3_resnet101,
+    "deeplab_v3_cascade_resnet50": deeplab_v3_cascade_resnet50,
+    "deeplab_v3_cascade_resnet101": deeplab_v3_cascade_resnet101,
+    "refinenet_resnet50": refinenet_resnet50,
+    "refinenet_resnet101": refinenet_resnet101,
+    "refinenet_resnet152": refinenet_resnet152,
+    "pspnet_resnet50": pspnet_resnet50,
+    "pspnet_resnet101": pspnet_resnet101,
+    "gcn_resnet50": gcn_resnet50,
+    "gcn_resnet101": gcn_resnet101,
+    "gcn_resnet152": gcn_resnet152,
+    # 2019
+    "torchvision_fcn_resnet50": torchvision_fcn_resnet50,
+    "torchvision_fcn_resnet101": torchvision_fcn_resnet101,
+    "torchvision_deeplab_v3_resnet50": torchvision_deeplab_v3_resnet50,
+    "torchvision_deeplab_v3_resnet101": torchvision_deeplab_v3_resnet101,
 }
 
 
@@ -55,11 +162,13 @@ def build(name: str, **options: Any) -> Network:
     builder = MODELS[name]
     signature = inspect.signature(builder)
     shown = str(signature).rpartition(" -> ")[0]
-    for option in options:
+    for option, value in options.items():
         if option not in signature.parameters:
             near = difflib.get_close_matches(option, signature.parameters, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise BadOption(f"{name} has no option {option!r}{hint} It takes {shown}")
+        if isinstance(signature.parameters[option].default, bool) and not isinstance(value, bool):
+            raise BadOption(f"{name}: {option} must be True or False, got {value!r}. It takes {shown}")
     try:
         signature.bind(**options)
     except TypeError as error:

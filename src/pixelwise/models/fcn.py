@@ -1,11 +1,13 @@
-"""FCN-32s, FCN-16s and FCN-8s on VGG-16.
+"""FCN-32s, FCN-16s and FCN-8s on VGG-16, FCN-8s at once, and FCN-32s on AlexNet and GoogLeNet.
 
 Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015 (arXiv 1411.4038),
-Figure 3, §4.2. Reference code: fcn.berkeleyvision.org, `voc-fcn32s`, `voc-fcn16s`, `voc-fcn8s` (`net.py`,
-`train.prototxt`), whose names stand here. Backbone: `backbones/vgg.py`; no ResNet.
+Figure 3, Tables 1 and 2, §4. Reference code: fcn.berkeleyvision.org, `voc-fcn32s`, `voc-fcn16s`, `voc-fcn8s`,
+`voc-fcn8s-atonce`, `voc-fcn-alexnet` (`net.py`, `train.prototxt`), whose names stand here; PASCAL-Context's networks
+are the same with 60 classes. Backbones: `backbones/vgg.py`, `alexnet.py`, `googlenet.py`; no ResNet.
 
-conv1_1 pads 100; the crops 19 (32s), 5 and 27 (16s), 5, 9 and 31 (8s) bring the streams back into line and give
-exactly the picture's size, for every size from 1 × 1 up.
+The first convolution of VGG-16 and of AlexNet pads 100. The crops 19 (32s), 5 and 27 (16s), 5, 9 and 31 (8s), and
+AlexNet's 18, bring the streams back into line and give exactly the picture's size, for every size from 1 × 1 up.
+They follow from kernels, strides and paddings, see `tests/models/test_fcn.py`.
 
 **Differences:**
 - the fixed deconvolutions are no parameters: a bilinear `Resampling` does the same sums in float32. So networks have
@@ -14,29 +16,69 @@ exactly the picture's size, for every size from 1 × 1 up.
   bilinear kernel on, as the paper says (Caffe's form: all classes to all classes, no bias).
 - the last upsampling is fixed in the paper and in the code, and here.
 - score layers start at zero as in both; the backbone of a new network starts at He's initialization, not at VGG's.
+- `padding="same"` is neither in the paper nor in the code: conv1_1 pads 1 and fc6 3, for 38 % of the multiply-adds
+  at 256 × 256, 60 % at 500 × 500, 76 % at 1000 × 1000. The last upsampling repeats the outermost cells, where a
+  deconvolution fades out; that by 2 fades.
+- GoogLeNet's FCN was never released: padding, crop (1) and kernel (63) are derived as AlexNet's; dropout 0.4 is
+  Caffe's GoogLeNet's. All of it is UNVERIFIED.
+- the paper's comparisons are options: `fusion="max"` and `fusion="pool4"` of FCN-16s; `pool5_stride=1` (14 × 14 taps
+  in fc6) and `fixed=True` (only score_fr is trained, FCN-32s-fixed) of FCN-32s. Their files were not released: pool5
+  pads 1 and the crop is 11 at stride 1, the crop of pool4 alone is 107, both derived; UNVERIFIED.
 """
 
-import torch
+from collections import OrderedDict
+from typing import Literal
+
 from torch import Tensor, nn
 
-from pixelwise.backbones.vgg import VGG16
+from pixelwise.backbones.alexnet import AlexNet
+from pixelwise.backbones.googlenet import GoogLeNet
+from pixelwise.backbones.vgg import VGG16, VGGFeatures
+from pixelwise.errors import BadOption
 from pixelwise.layers.channels import check_channels
 from pixelwise.layers.head import Head, full_size
-from pixelwise.layers.resample import Resampling
+from pixelwise.models.fcn_streams import (
+    Alignment,
+    Padding,
+    Scale,
+    Upscore,
+    padded_vgg16,
+    score,
+    three_streams,
+    two_streams,
+    upsampling,
+)
+from pixelwise.models.paper import Paper
+
+PAPER = Paper(
+    "Long, Shelhamer, Darrell", "Fully Convolutional Networks for Semantic Segmentation", 2015, "arXiv 1411.4038"
+)
+
+Fusion = Literal["sum", "max", "pool4"]
 
 
 class FCN32s(nn.Module):
-    """One stream, prediction stride 32: (N, C, H, W) → (N, K, H, W) logits (Figure 3, solid line)."""
+    """One stream, prediction stride 32: (N, C, H, W) → (N, K, H, W) logits (Figure 3, solid line).
 
-    def __init__(self, backbone: VGG16, num_classes: int) -> None:
+    Args:
+        backbone: whose last map is scored.
+        upscore: for the grid of that map.
+        dropout: before the score layer; VGG and AlexNet have their own after fc6 and fc7.
+    """
+
+    def __init__(
+        self, backbone: VGG16 | AlexNet | GoogLeNet, num_classes: int, upscore: Upscore, *, dropout: float = 0.0
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.score_fr = score(backbone.channels.fc7, num_classes)
+        self.drop = nn.Dropout(dropout)
+        self.score_fr = score(backbone.channels[-1], num_classes)
+        self.upscore = upscore
 
     def heads(self, images: Tensor) -> dict[str, Head]:
-        """One head on the grid of fc7, 1/32."""
-        score_fr = self.score_fr(self.backbone(images).fc7)
-        return {"logits": Head(score_fr, deconvolution(score_fr, images, factor=32, offset=19))}
+        """One head on the backbone's last grid, 1/32."""
+        features: Tensor = self.backbone(images)[-1]
+        return {"logits": self.upscore(self.score_fr(self.drop(features)), images)}
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N, K, H, W) float32 logits, for every H and W from 1 up."""
@@ -46,19 +88,30 @@ class FCN32s(nn.Module):
 class FCN16s(nn.Module):
     """Two streams, prediction stride 16: (N, C, H, W) → (N, K, H, W) logits (Figure 3, dashed line)."""
 
-    def __init__(self, backbone: VGG16, num_classes: int, *, learn_upsampling: bool = False) -> None:
+    def __init__(
+        self,
+        backbone: VGG16,
+        num_classes: int,
+        alignment: Alignment,
+        *,
+        learn_upsampling: bool = False,
+        fusion: Literal["sum", "max"] = "sum",
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.score_fr = score(backbone.channels.fc7, num_classes)
         self.upscore2 = upsampling(num_classes, learned=learn_upsampling)
         self.score_pool4 = score(backbone.channels.pool4, num_classes)
+        self.alignment = alignment
+        self.fusion = fusion
 
     def heads(self, images: Tensor) -> dict[str, Head]:
         """One head on the grid of the fused scores, 1/16."""
-        features = self.backbone(images)
-        upscore2 = self.upscore2(self.score_fr(features.fc7))  # 1/16
-        fuse_pool4 = upscore2 + crop(self.score_pool4(features.pool4), 5, like=upscore2)
-        return {"logits": Head(fuse_pool4, deconvolution(fuse_pool4, images, factor=16, offset=27))}
+        features: VGGFeatures = self.backbone(images)
+        fuse_pool4 = two_streams(
+            features, self.score_fr, self.upscore2, self.score_pool4, self.alignment, fusion=self.fusion
+        )
+        return {"logits": self.alignment.upscore16(fuse_pool4, images)}
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N, K, H, W) float32 logits, for every H and W from 1 up."""
@@ -66,105 +119,181 @@ class FCN16s(nn.Module):
 
 
 class FCN8s(nn.Module):
-    """Three streams, prediction stride 8: (N, C, H, W) → (N, K, H, W) logits (Figure 3, dotted line)."""
+    """Three streams, prediction stride 8: (N, C, H, W) → (N, K, H, W) logits (Figure 3, dotted line).
 
-    def __init__(self, backbone: VGG16, num_classes: int, *, learn_upsampling: bool = False) -> None:
+    Args:
+        at_once: pool4 and pool3 are scaled down before they are scored, so that all streams can be trained together.
+    """
+
+    def __init__(
+        self,
+        backbone: VGG16,
+        num_classes: int,
+        alignment: Alignment,
+        *,
+        learn_upsampling: bool = False,
+        at_once: bool = False,
+    ) -> None:
         super().__init__()
         self.backbone = backbone
         self.score_fr = score(backbone.channels.fc7, num_classes)
         self.upscore2 = upsampling(num_classes, learned=learn_upsampling)
+        self.scale_pool4 = Scale(backbone.channels.pool4, 0.01) if at_once else nn.Identity()
         self.score_pool4 = score(backbone.channels.pool4, num_classes)
         self.upscore_pool4 = upsampling(num_classes, learned=learn_upsampling)
+        self.scale_pool3 = Scale(backbone.channels.pool3, 0.0001) if at_once else nn.Identity()
         self.score_pool3 = score(backbone.channels.pool3, num_classes)
+        self.alignment = alignment
 
     def heads(self, images: Tensor) -> dict[str, Head]:
         """One head on the grid of the fused scores, 1/8."""
-        features = self.backbone(images)
-        upscore2 = self.upscore2(self.score_fr(features.fc7))  # 1/16
-        fuse_pool4 = upscore2 + crop(self.score_pool4(features.pool4), 5, like=upscore2)
-        upscore_pool4 = self.upscore_pool4(fuse_pool4)  # 1/8
-        fuse_pool3 = upscore_pool4 + crop(self.score_pool3(features.pool3), 9, like=upscore_pool4)
-        return {"logits": Head(fuse_pool3, deconvolution(fuse_pool3, images, factor=8, offset=31))}
+        pool3, pool4, fc7 = self.backbone(images)
+        fuse_pool3 = three_streams(
+            VGGFeatures(self.scale_pool3(pool3), self.scale_pool4(pool4), fc7),
+            self.score_fr,
+            self.upscore2,
+            self.score_pool4,
+            self.upscore_pool4,
+            self.score_pool3,
+            self.alignment,
+        )
+        return {"logits": self.alignment.upscore8(fuse_pool3, images)}
 
     def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N, K, H, W) float32 logits, for every H and W from 1 up."""
         return full_size(self.heads(images))
 
 
-class BilinearUpsampling(nn.Module):
-    """The fixed deconvolution of kernel 4 and stride 2: (N, K, h, w) → (N, K, 2h + 2, 2w + 2) float32."""
+class Pool4Alone(nn.Module):
+    """The stream of pool4 without fc7's, prediction stride 16: (N, C, H, W) → (N, K, H, W) logits (§4.2).
 
-    def forward(self, scores: Tensor) -> Tensor:
-        """Upsample; nothing is cropped."""
-        height, width = scores.shape[-2:]
-        resampling = Resampling.deconvolution((height, width), (2 * height + 2, 2 * width + 2), factor=2, offset=0)
-        return resampling.apply(scores)
+    Args:
+        backbone: of which conv1 to pool4 are kept.
+    """
 
+    def __init__(self, backbone: VGG16, num_classes: int, upscore: Upscore) -> None:
+        super().__init__()
+        groups = {"conv1": backbone.conv1, "conv2": backbone.conv2, "conv3": backbone.conv3, "conv4": backbone.conv4}
+        self.backbone = nn.Sequential(OrderedDict(groups))
+        self.score_pool4 = score(backbone.channels.pool4, num_classes)
+        self.upscore = upscore
 
-def upsampling(num_classes: int, *, learned: bool) -> nn.Module:
-    """The 2× upsampling between two streams, (N, K, h, w) → (N, K, 2h + 2, 2w + 2)."""
-    if not learned:
-        return BilinearUpsampling()
-    layer = nn.ConvTranspose2d(num_classes, num_classes, 4, stride=2, bias=False)
-    taps = torch.tensor((0.25, 0.75, 0.75, 0.25), device=layer.weight.device)  # FCN's surgery.py, kernel 4
-    with torch.no_grad():
-        layer.weight.zero_()
-        layer.weight.diagonal().copy_((taps[:, None] * taps)[:, :, None])
-    return layer
+    def heads(self, images: Tensor) -> dict[str, Head]:
+        """One head on the grid of pool4, 1/16."""
+        return {"logits": self.upscore(self.score_pool4(self.backbone(images)), images)}
 
-
-def score(channels: int, num_classes: int) -> nn.Conv2d:
-    """A 1 × 1 convolution to the classes that starts at zero: Caffe's default filler, and §4.2 of the paper."""
-    layer = nn.Conv2d(channels, num_classes, 1)
-    nn.init.zeros_(layer.weight)
-    if layer.bias is not None:
-        nn.init.zeros_(layer.bias)
-    return layer
+    def forward(self, images: Tensor) -> Tensor:
+        """(N, C, H, W) → (N, K, H, W) float32 logits, for every H and W from 1 up."""
+        return full_size(self.heads(images))
 
 
-def crop(values: Tensor, offset: int, *, like: Tensor) -> Tensor:
-    """The rows and columns from `offset` on, as many as `like` has."""
-    height, width = like.shape[-2:]
-    return values[..., offset : offset + height, offset : offset + width]
+def fcn32s_alexnet(*, num_classes: int, in_channels: int = 3, width: float = 1.0) -> FCN32s:
+    """FCN-AlexNet; 56 954 261 parameters for 21 classes.
+
+    Args:
+        width: times AlexNet's channels.
+
+    Raises:
+        BadOption: a number that no network can have.
+    """
+    check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
+    # an even kernel would need the crop 18.5
+    return FCN32s(AlexNet(in_channels=in_channels, width=width), num_classes, Upscore(32, crop=18, kernel=63))
 
 
-def deconvolution(scores: Tensor, images: Tensor, *, factor: int, offset: int) -> Resampling:
-    """The last upsampling, from the grid of the scores to the pictures' size."""
-    return Resampling.deconvolution(
-        (scores.shape[-2], scores.shape[-1]), (images.shape[-2], images.shape[-1]), factor=factor, offset=offset
-    )
+def fcn32s_googlenet(*, num_classes: int, in_channels: int = 3, width: float = 1.0) -> FCN32s:
+    """FCN-GoogLeNet; 5 995 077 parameters for 21 classes. Options as for `fcn32s_alexnet`."""
+    check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
+    backbone = GoogLeNet(in_channels=in_channels, width=width)
+    return FCN32s(backbone, num_classes, Upscore(32, crop=1, kernel=63), dropout=0.4)
 
 
-def fcn32s_vgg16(*, num_classes: int, in_channels: int = 3, width: float = 1.0) -> FCN32s:
+def fcn32s_vgg16(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    width: float = 1.0,
+    padding: Padding = "released",
+    pool5_stride: Literal[1, 2] = 2,
+    fixed: bool = False,
+) -> FCN32s:
     """FCN-32s; 134 346 581 parameters for 21 classes.
 
     Args:
         width: times VGG-16's channels.
+        padding: "released", conv1_1 pads 100; or "same", conv1_1 pads 1 and fc6 pads 3.
+        pool5_stride: 1 gives scores at stride 16; fc6 then has 14 × 14 taps (442 627 925 parameters).
+        fixed: only score_fr is trained, on the backbone as it is (FCN-32s-fixed, Table 2).
 
     Raises:
-        BadOption: a number that no network can have.
+        BadOption: a number or a word that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    return FCN32s(VGG16(in_channels=in_channels, width=width), num_classes)
+    if pool5_stride not in (1, 2):
+        raise BadOption(f"pool5_stride must be 1 or 2, got {pool5_stride!r}")
+    backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width, pool5_stride=pool5_stride)
+    backbone.requires_grad_(not fixed)
+    return FCN32s(backbone, num_classes, alignment.upscore if pool5_stride == 2 else alignment.pool5_stride1)
 
 
 def fcn16s_vgg16(
-    *, num_classes: int, in_channels: int = 3, width: float = 1.0, learn_upsampling: bool = False
-) -> FCN16s:
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    width: float = 1.0,
+    padding: Padding = "released",
+    learn_upsampling: bool = False,
+    fusion: Fusion = "sum",
+) -> FCN16s | Pool4Alone:
     """FCN-16s; 134 357 354 parameters for 21 classes.
 
     Args:
         width: times VGG-16's channels.
+        padding: "released", conv1_1 pads 100; or "same", conv1_1 pads 1 and fc6 pads 3.
         learn_upsampling: the 2× upsampling is a learned layer (the paper) and not fixed (the released files).
+        fusion: of the streams: their "sum", their "max", which the paper found difficult to learn, or the stream of
+            "pool4" alone, which it found poor.
 
     Raises:
-        BadOption: a number that no network can have.
+        BadOption: a number or a word that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    return FCN16s(VGG16(in_channels=in_channels, width=width), num_classes, learn_upsampling=learn_upsampling)
+    if fusion not in ("sum", "max", "pool4"):
+        raise BadOption(f'fusion must be "sum", "max" or "pool4", got {fusion!r}')
+    backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width)
+    if fusion != "pool4":
+        return FCN16s(backbone, num_classes, alignment, learn_upsampling=learn_upsampling, fusion=fusion)
+    if learn_upsampling:
+        raise BadOption('fusion="pool4" has no 2× upsampling that learn_upsampling could learn; leave one out')
+    return Pool4Alone(backbone, num_classes, alignment.pool4_alone)
 
 
-def fcn8s_vgg16(*, num_classes: int, in_channels: int = 3, width: float = 1.0, learn_upsampling: bool = False) -> FCN8s:
+def fcn8s_vgg16(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    width: float = 1.0,
+    padding: Padding = "released",
+    learn_upsampling: bool = False,
+) -> FCN8s:
     """FCN-8s; 134 362 751 parameters for 21 classes. Options as for `fcn16s_vgg16`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    return FCN8s(VGG16(in_channels=in_channels, width=width), num_classes, learn_upsampling=learn_upsampling)
+    backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width)
+    return FCN8s(backbone, num_classes, alignment, learn_upsampling=learn_upsampling)
+
+
+def fcn8s_atonce_vgg16(
+    *,
+    num_classes: int,
+    in_channels: int = 3,
+    width: float = 1.0,
+    padding: Padding = "released",
+    learn_upsampling: bool = False,
+) -> FCN8s:
+    """FCN-8s trained in one stage: pool4 times 0.01, pool3 times 0.0001; options as for `fcn16s_vgg16`.
+
+    134 362 751 parameters for 21 classes, and 768 fixed factors.
+    """
+    check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
+    backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width)
+    return FCN8s(backbone, num_classes, alignment, learn_upsampling=learn_upsampling, at_once=True)

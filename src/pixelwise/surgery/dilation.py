@@ -14,11 +14,14 @@ twice as far to see what it saw (à trous: Chen et al. 2015, DeepLab, arXiv 1412
 "exact" changes density, not values: `dense[..., ::4, ::4]` at output stride 8 is the map at 32, bit for bit but for
 the order of sums. "dilated" does not keep the values; it is what was trained and published.
 
-Works on any tree of modules with ResNet's names: stages `layer1` to `layer4`, units with `conv1`, `conv2`, … and
-`downsample`.
+Works on any tree of modules with ResNet's names: a stem, stages `layer1` to `layer4`, and more behind them where a
+network has them (DeepLab v3's cascade), units with `conv1`, `conv2`, … and `downsample`. Below the stem's stride, the
+stem's pool loses its own and is not dilated, with either word; where it rounds up, values are kept on sizes of whole
+strides plus 1, which leave nothing to round. A ResNet's finest grid is so 1/2: what comes before the pool keeps its
+stride, as a pool that is dilated needs a wider border than torch gives to pools.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from math import prod
 from typing import Literal, TypeVar
 
@@ -27,39 +30,45 @@ from torch import nn
 from pixelwise.errors import BadOption, ShapeError
 
 Network = TypeVar("Network", bound=nn.Module)
+Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d  # what can have a stride
 
 
 def set_output_stride(network: Network, stride: int, first_unit: Literal["exact", "dilated"] = "exact") -> Network:
     """The network, changed in place, whose last stage's grid is 1/stride of the picture's.
 
-    Strides are taken from the last stage backwards; each convolution behind a stride that is taken is dilated by it.
+    Strides are taken from the last stage backwards, at last from the stem's pool; each convolution behind a stride
+    that is taken is dilated by it.
 
     Args:
         network: holds the stages anywhere in its tree, at its present output stride or already at a lower one.
-        stride: the present output stride, or it without the strides of its last stages: 32, 16, 8 or 4 for ResNets.
+        stride: the present output stride, or it without its last strides: 32, 16, 8, 4 or 2 for ResNets.
         first_unit: see the module.
 
     Raises:
-        BadOption: no stage boundary has this stride, or `first_unit` is neither word.
+        BadOption: the network never is at this stride, or `first_unit` is neither word.
         ShapeError: the network has no such stages.
     """
     if first_unit not in ("exact", "dilated"):
         raise BadOption(f'first_unit must be "exact" or "dilated", got {first_unit!r}')
     for trunk in _trunks(network):
-        stages = _stages(trunk)
-        reached = [_stem_stride(trunk)]
-        for units in stages:
+        kept, own = _stem(trunk)
+        parts: list[Sequence[nn.Module]] = [[layer] for layer in own]
+        parts += _stages(trunk).values()
+        reached = [prod(_unit_stride(layer) for layer in kept)]
+        for units in parts:
             reached.append(reached[-1] * prod(_unit_stride(unit) for unit in units))
-        if stride not in reached[1:]:
-            possible = ", ".join(str(s) for s in sorted(set(reached[1:]), reverse=True))
+        if not isinstance(stride, int) or isinstance(stride, bool) or stride not in reached:
+            possible = ", ".join(str(s) for s in sorted(set(reached), reverse=True))
             raise BadOption(f"an output stride of {stride!r} is not possible; this network can have {possible}")
-        for first in range(reached.index(stride, 1), len(stages)):
-            _take_strides(stages[first:], first_unit)
+        for first in range(reached.index(stride), len(parts)):
+            _take_strides(parts[first:], first_unit)
     return network
 
 
 def set_multi_grid(network: Network, grid: Sequence[int]) -> Network:
     """The network, changed in place, whose layer4 units have their dilations multiplied by the grid.
+
+    So have those of each stage behind layer4, where there are any.
 
     Args:
         network: as for `set_output_stride`, which comes first.
@@ -74,12 +83,14 @@ def set_multi_grid(network: Network, grid: Sequence[int]) -> Network:
     if any(isinstance(rate, bool) or not isinstance(rate, int) or rate < 1 for rate in grid):
         raise BadOption(f"a multi-grid holds whole numbers from 1 up, got {tuple(grid)}")
     for trunk in _trunks(network):
-        units = _stages(trunk)[-1]
-        if len(units) != len(grid):
-            raise BadOption(f"a multi-grid needs one number for each of the {len(units)} units, got {tuple(grid)}")
-        for unit, rate in zip(units, grid, strict=True):
-            for conv in _main_path(unit):
-                _dilate(conv, rate)
+        for name, units in _stages(trunk).items():
+            if int(name.removeprefix("layer")) < 4:
+                continue
+            if len(units) != len(grid):
+                raise BadOption(f"a multi-grid needs one number for each of the {len(units)} units, got {tuple(grid)}")
+            for unit, rate in zip(units, grid, strict=True):
+                for layer in _main_path(unit):
+                    _dilate(layer, rate)
     return network
 
 
@@ -93,73 +104,71 @@ def _trunks(network: nn.Module) -> list[nn.Module]:
     return trunks
 
 
-def _stages(trunk: nn.Module) -> list[list[nn.Module]]:
+def _stages(trunk: nn.Module) -> dict[str, list[nn.Module]]:
     """The units of layer1, layer2 …; each must have conv2."""
-    stages = []
+    stages = {}
     for name, stage in trunk.named_children():
         if not (name.startswith("layer") and name[5:].isdigit()):
             continue
         units = list(stage.children())
         if not units or not all(isinstance(getattr(unit, "conv2", None), nn.Conv2d) for unit in units):
             raise ShapeError(f"dilation needs stages of units with a convolution conv2; {name} has others")
-        stages.append(units)
+        stages[name] = units
     return stages
 
 
-def _stem_stride(trunk: nn.Module) -> int:
-    """The stride of all that comes before layer1: convolution and pooling."""
-    total = 1
+def _stem(trunk: nn.Module) -> tuple[list[Layer], list[Layer]]:
+    """What comes before layer1 and can have a stride, in order: all before the last pool, and from it on."""
+    layers: list[Layer] = []
     for name, child in trunk.named_children():
         if name.startswith("layer"):
             break
-        for module in child.modules():
-            if isinstance(module, nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d):
-                total *= _first(module.stride)
-    return total
+        layers += [module for module in child.modules() if isinstance(module, Layer)]
+    first = max((index for index, layer in enumerate(layers) if not isinstance(layer, nn.Conv2d)), default=0)
+    return layers[:first], layers[first:]
 
 
-def _main_path(unit: nn.Module) -> Iterator[nn.Conv2d]:
-    """conv1, conv2, … in order, without the downsample."""
-    for name, child in unit.named_children():
-        if name.startswith("conv") and isinstance(child, nn.Conv2d):
-            yield child
+def _main_path(unit: nn.Module) -> list[Layer]:
+    """conv1, conv2, … in order, without the downsample; a layer of the stem is its own path."""
+    if isinstance(unit, Layer):
+        return [unit]
+    return [conv for name, conv in unit.named_children() if name.startswith("conv") and isinstance(conv, nn.Conv2d)]
 
 
 def _unit_stride(unit: nn.Module) -> int:
-    return prod(_first(conv.stride) for conv in _main_path(unit))
+    return prod(_stride(layer) for layer in _main_path(unit))
 
 
-def _take_strides(stages: list[list[nn.Module]], first_unit: str) -> None:
-    """Take the strides of the first of these stages, and dilate what comes behind each."""
-    units = [unit for stage in stages for unit in stage]
-    for index, unit in enumerate(stages[0]):
+def _take_strides(parts: Sequence[Sequence[nn.Module]], first_unit: str) -> None:
+    """Take the strides of the first of these parts, and dilate what comes behind each."""
+    units = [unit for part in parts for unit in part]
+    for index, unit in enumerate(parts[0]):
         factor = _unit_stride(unit)
         if factor == 1:
             continue
         # the stride stands in conv2 (torchvision) or in the 1 x 1 conv1 (the first release); only what comes behind
         # it reaches too short, unless the whole unit is to be dilated
-        behind = first_unit == "dilated"
-        for conv in _main_path(unit):
+        behind = first_unit == "dilated" and not isinstance(unit, Layer)
+        for layer in _main_path(unit):
             if behind:
-                _dilate(conv, factor)
-            behind = behind or _first(conv.stride) > 1
-            conv.stride = (1, 1)
+                _dilate(layer, factor)
+            behind = behind or _stride(layer) > 1
+            layer.stride = (1, 1)
         for module in getattr(unit, "downsample", None) or ():
             if hasattr(module, "stride"):
                 module.stride = (1, 1)
-        for conv in (conv for other in units[index + 1 :] for conv in _main_path(other)):
-            _dilate(conv, factor)
+        for layer in (layer for other in units[index + 1 :] for layer in _main_path(other)):
+            _dilate(layer, factor)
 
 
-def _dilate(conv: nn.Conv2d, factor: int) -> None:
+def _dilate(layer: Layer, factor: int) -> None:
     """Multiply dilation and padding, which keeps the size; a side of length 1 has nothing to dilate."""
-    factors = [factor if side > 1 else 1 for side in conv.kernel_size]
-    conv.dilation = (conv.dilation[0] * factors[0], conv.dilation[1] * factors[1])
-    if not isinstance(conv.padding, str):
-        conv.padding = (conv.padding[0] * factors[0], conv.padding[1] * factors[1])
+    assert isinstance(layer, nn.Conv2d)  # nothing stands before a pool that could lose its stride
+    factors = [factor if side > 1 else 1 for side in layer.kernel_size]
+    layer.dilation = (layer.dilation[0] * factors[0], layer.dilation[1] * factors[1])
+    if not isinstance(layer.padding, str):
+        layer.padding = (layer.padding[0] * factors[0], layer.padding[1] * factors[1])
 
 
-def _first(value: int | tuple[int, ...] | None) -> int:
-    if value is None:
-        return 1
-    return value if isinstance(value, int) else value[0]
+def _stride(layer: Layer) -> int:
+    return layer.stride if isinstance(layer.stride, int) else layer.stride[0]

@@ -1,0 +1,61 @@
+"""Each network learns a few drawn pictures: a branch that is dead or crossed shows nowhere else."""
+
+import inspect
+
+import pytest
+import torch
+from torch.nn import functional
+
+from pixelwise.models import MODELS, build
+
+SIZE = 72
+CLASSES = 4
+STEPS = 200  # at most; most networks need some tens
+# The released padding of 100 makes maps of 270 x 270 from these pictures; one network with it shall do here.
+OPTIONS = {
+    name: {"padding": "same"}
+    for name, builder in MODELS.items()
+    if "padding" in inspect.signature(builder).parameters and name != "fcn8s_vgg16"
+} | {
+    # of a few channels that end in ReLUs, all may die
+    "unet": {"width": 1 / 8},
+    "segnet": {"width": 1 / 8},
+    "bayesian_segnet": {"width": 1 / 4},
+    # a tile of five levels has 92 pixels of context on each side
+    "unet_valid": {"width": 1 / 8, "depth": 3},
+}
+
+
+def drawn(channels):
+    """Eight pictures of two fields of color, parted at another place and in another direction in each."""
+    generator = torch.Generator().manual_seed(3)
+    colors = torch.randn(CLASSES, channels, generator=generator)
+    targets = torch.empty(8, SIZE, SIZE, dtype=torch.int64)
+    for index, target in enumerate(targets):
+        edge = 24 + 4 * index
+        target[:] = index % CLASSES
+        if index % 2:
+            target[edge:] = (index + 1 + index // 4) % CLASSES
+        else:
+            target[:, edge:] = (index + 1 + index // 4) % CLASSES
+    images = colors[targets].permute(0, 3, 1, 2).contiguous()
+    return images + 0.1 * torch.randn(images.shape, generator=generator), targets
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_learns_eight_pictures(name):
+    torch.manual_seed(0)
+    network = build(name, **{"num_classes": CLASSES, "width": 1 / 16} | OPTIONS.get(name, {}))
+    images, targets = drawn(inspect.signature(MODELS[name]).parameters["in_channels"].default)
+    optimizer = torch.optim.Adam(network.parameters(), lr=2e-3)
+    accuracy = 0.0
+    for step in range(1, STEPS + 1):
+        optimizer.zero_grad()
+        functional.cross_entropy(network.train()(images), targets).backward()
+        optimizer.step()
+        if step % 10 == 0:
+            with torch.inference_mode():
+                accuracy = (network.eval()(images).argmax(1) == targets).double().mean().item()
+            if accuracy > 0.95:
+                return
+    pytest.fail(f"{accuracy:.3f} of the pixels right after {STEPS} steps")
