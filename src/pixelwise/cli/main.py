@@ -286,13 +286,25 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_defaul
 
 
 @app.command(name="list")
-def list_(kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)]) -> None:
-    """List the names that other commands take."""
-    from pixelwise.data import list_datasets
-    from pixelwise.models import list_models
+def list_(
+    kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)], as_json: JsonOption = False
+) -> None:
+    """List the names that other commands take; the networks with paper, year, size, cost, stride, receptive field."""
+    if kind is Kind.models:
+        from pixelwise.cli.show import models_table, print_models
 
-    for name in list_models() if kind is Kind.models else list_datasets():
-        typer.echo(name)
+        if as_json:
+            typer.echo(json.dumps({"models": models_table()}, ensure_ascii=False))
+        else:
+            print_models(Console(highlight=False), models_table())
+        return
+    from pixelwise.data import list_datasets
+
+    if as_json:
+        typer.echo(json.dumps({"datasets": list_datasets()}))
+    else:
+        for name in list_datasets():
+            typer.echo(name)
 
 
 @app.command()

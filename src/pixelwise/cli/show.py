@@ -1,10 +1,12 @@
 """What the commands show: a live line on a terminal, plain lines elsewhere."""
 
+import json
 import math
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -355,6 +357,47 @@ def _score_table(scores: Any, labels: "LabelSet | None") -> Table:
         cells = ("–" if math.isnan(v) else f"{v:.3f}" for v in (row.iou, row.precision, row.recall))
         table.add_row(swatch, escape(row.name), *cells)
     return table
+
+
+def models_table() -> list[dict[str, Any]]:
+    """The stored facts of all networks, oldest first; read without importing them, and so without torch."""
+    text = files("pixelwise").joinpath("models", "facts.json").read_text(encoding="utf-8")
+    records: list[dict[str, Any]] = json.loads(text)
+    return records
+
+
+def print_models(console: Console, records: list[dict[str, Any]]) -> None:
+    """On a terminal under their papers, elsewhere one line each that begins with the name and has no heading."""
+    width = max(len(r["name"]) for r in records)
+
+    def numbers(record: dict[str, Any]) -> list[str]:
+        field = record["receptive_field"]
+        return [
+            f"{record['parameters'] / 1e6:.1f} M".rjust(10),
+            f"{record['multiply_adds'] / 1e9:.1f} G".rjust(13),
+            f"{record['output_stride']}".rjust(6),
+            ("whole" if field is None else f"{field}").rjust(5),
+        ]
+
+    if not console.is_terminal:
+        authors = max(len(r["authors"]) for r in records)
+        for r in records:
+            paper = f"{r['authors']:{authors}}  {r['year']}"
+            console.print(f"{r['name']:{width}}  {paper}", *numbers(r), markup=False, soft_wrap=True)
+        return
+    console.print(f"  {'':{width}}", "parameters", "multiply-adds", "stride", "field", style="dim", no_wrap=True)
+    heading = ""
+    for r in records:
+        if heading != f"{r['authors']} {r['year']}":
+            heading = f"{r['authors']} {r['year']}"
+            title = Text.assemble((heading, "bold"), f"  {r['title']}")
+            console.print(title, no_wrap=True, overflow="ellipsis")
+        console.print(f"  {r['name']:{width}}", *numbers(r), markup=False, no_wrap=True)
+    console.print(
+        "Parameters for 21 classes; multiply-adds of the convolutions at 500 × 500; output stride and receptive field "
+        "of the scores in pixels.",
+        style="dim",
+    )
 
 
 def _duration(seconds: float) -> str:

@@ -21,7 +21,12 @@ class Paper:
 
     @property
     def citation(self) -> str:
-        """In short, "Long et al. 2015"."""
+        """In short, "Long et al. 2015", "Yu and Koltun 2016"."""
         names = self.authors.removesuffix(" et al.").split(", ")
-        short = f"{names[0]} et al." if len(names) > 1 or "et al." in self.authors else names[0]
-        return f"{short} {self.year}"
+        if len(names) == 2:
+            return f"{names[0]} and {names[1]} {self.year}"
+        return (
+            f"{names[0]} et al. {self.year}"
+            if len(names) > 2 or "et al." in self.authors
+            else f"{names[0]} {self.year}"
+        )
