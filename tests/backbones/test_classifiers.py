@@ -71,7 +71,7 @@ def test_options_are_checked(name):
 
 def test_resnets_flavors():
     with torch.device("meta"):
-        deep = CLASSIFIERS["resnet50"](deep_stem=True, stride_in="1x1", ceil_pool=True)
+        deep = CLASSIFIERS["resnet50"](deep_stem=True, stride_in="1x1", stem_pool="padded_ceil")
         assert sum(p.numel() for p in deep.parameters()) == 23_631_808 + 2_049_000
     assert deep.layer2[0].conv1.stride == (2, 2)
     assert deep.maxpool.ceil_mode

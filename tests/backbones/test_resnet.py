@@ -81,7 +81,7 @@ FLAVORS = [
     (resnet50, {"deep_stem": True}, 23_631_808),
     (resnet101, {"deep_stem": True}, 42_623_936),
     (resnet152, {"deep_stem": True}, 58_267_584),
-    (resnet101, {"stride_in": "1x1", "ceil_pool": True}, 42_500_160),
+    (resnet101, {"stride_in": "1x1", "stem_pool": "padded_ceil"}, 42_500_160),
 ]
 
 
@@ -92,7 +92,7 @@ def test_flavors(make, options, parameters):
         features = network(torch.empty(1, 3, 224, 321))
     assert sum(p.numel() for p in network.parameters()) == parameters
     assert [f.shape[1] for f in features] == list(network.channels)
-    if not options.get("ceil_pool"):
+    if "stem_pool" not in options:
         assert [tuple(f.shape[2:]) for f in features] == [(56, 81), (28, 41), (14, 21), (7, 11)]
 
 
@@ -108,11 +108,25 @@ def test_stride_in_1x1_is_the_first_releases():
         BasicBlock(4, 4, stride_in="1x1")
 
 
-def test_ceil_pool_is_caffes():
+def test_unpadded_pool_is_the_first_releases():
+    """Windows 2j … 2j + 2 of the stem's map, the last one cut where it reaches over the edge."""
+    network = resnet50(width=1 / 16, stem_pool="unpadded").eval()
+    images = torch.randn(1, 3, 40, 30)
+    stem = network.bn1(network.conv1(images)).relu()  # 20 x 15
+    windows = [[stem[..., 2 * y : 2 * y + 3, 2 * x : 2 * x + 3].amax((-2, -1)) for x in range(7)] for y in range(10)]
+    pooled = torch.stack([torch.stack(row, -1) for row in windows], -2)
+    torch.testing.assert_close(network(images).res2, network.layer1(pooled))
+    for size in ((1, 1), (2, 5), (3, 1)):
+        assert network(torch.randn(1, 3, *size)).res5.shape[-2:] == (1, 1)
+    with pytest.raises(BadOption, match='stem_pool must be "padded", "padded_ceil" or "unpadded", got True'):
+        resnet50(width=1 / 16, stem_pool=True)
+
+
+def test_padded_ceil_pool_is_caffes():
     """Spec, networks-2014-2016 §5.6 and §9: 321 -> 161 -> 81, and 160 -> 81, too, where torch's pool gives 80."""
     with torch.device("meta"):
-        for ceil_pool, cells in ((True, 81), (False, 80)):
-            res2 = resnet50(ceil_pool=ceil_pool)(torch.empty(1, 3, 320, 321)).res2
+        for stem_pool, cells in (("padded_ceil", 81), ("padded", 80)):
+            res2 = resnet50(stem_pool=stem_pool)(torch.empty(1, 3, 320, 321)).res2
             assert tuple(res2.shape[2:]) == (cells, 81)
 
 

@@ -5,14 +5,17 @@ import inspect
 
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
-from pixelwise.errors import BadOption, UnknownName
+from pixelwise.errors import BadOption
+from pixelwise.labels import LabelSet
 from pixelwise.layers.head import Head
+from pixelwise.layers.normalization import Normalization
 from pixelwise.models import MODELS, build, list_models
+from pixelwise.segmenter import Segmenter
 
-NARROW = {"num_classes": 5, "width": 1 / 16}
-SIZES = [(1, 1), (2, 3), (17, 33), (64, 64)]
+from .contract import NARROW, SIZES, UNSTEADY, Recorded, awake, centered, channels_of, loss_of, pictures, untouched
 
 # spec, networks-2014-2016 §2.2 and §3.2, networks-2015-2017 §1.1.4 and §1.5.3
 PARAMETERS = {
@@ -68,31 +71,6 @@ PARAMETERS = {
 every_model = pytest.mark.parametrize("name", list(MODELS))
 
 
-def channels_of(name):
-    """3, but 4 for RGB-D and 6 for RGB with HHA."""
-    return inspect.signature(MODELS[name]).parameters["in_channels"].default
-
-
-def pictures(name, batch, height, width):
-    return torch.randn(batch, channels_of(name), height, width)
-
-
-def awake(network):
-    """The network with what starts at zero made random: a zero score layer would hide everything before it."""
-    for parameter in network.parameters():
-        if not parameter.any():
-            torch.nn.init.normal_(parameter, std=0.1)
-    return network
-
-
-def loss_of(network, images):
-    """The sum over all heads, as every parameter serves one of them."""
-    target = torch.arange(images.shape[0] * images.shape[2] * images.shape[3])
-    target = target.reshape(images.shape[0], *images.shape[2:])
-    scores = [head.full_size() for head in network.heads(images).values()]
-    return sum(functional.cross_entropy(full, target % full.shape[1]) for full in scores)
-
-
 @every_model
 @pytest.mark.parametrize("training", [True, False], ids=["train", "eval"])
 def test_output_has_the_pictures_size(name, training):
@@ -122,8 +100,7 @@ def test_first_head_is_the_prediction(name):
 def test_gradients_reach_all_parameters(name):
     network = awake(build(name, **NARROW | {"width": 1 / 8})).train()
     loss_of(network, pictures(name, 2, 64, 48)).backward()
-    without = [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()]
-    assert without == []
+    assert set(untouched(network)) <= set(centered(network))
     assert all(p.grad.isfinite().all() for p in network.parameters())
 
 
@@ -142,17 +119,65 @@ def test_the_same_bits_twice(name, threads):
     network = awake(build(name, **NARROW)).train()
     images = pictures(name, 2, 33, 47)
     twins = [network, copy.deepcopy(network)]
-    torch.use_deterministic_algorithms(True)  # raises where an operation is not deterministic on some device
-    try:
-        for twin in twins:
-            torch.manual_seed(1)  # dropout
+    recorded = Recorded()
+    for twin in twins:
+        torch.manual_seed(1)  # dropout
+        with recorded:
             loss_of(twin, images).backward()
-    finally:
-        torch.use_deterministic_algorithms(False)
+    assert recorded.names & UNSTEADY == set()
     for one, other in zip(*(twin.parameters() for twin in twins), strict=True):
         assert torch.equal(one.grad, other.grad)
     for one, other in zip(*(twin.buffers() for twin in twins), strict=True):
         assert torch.equal(one, other)
+
+
+def test_unsteady_operations_are_noticed():
+    values = torch.randn(1, 2, 8, 8, requires_grad=True)
+    with Recorded() as recorded:
+        resized = functional.interpolate(values, (9, 9), mode="bilinear")
+        pooled = functional.adaptive_avg_pool2d(functional.pad(resized, (1, 1, 1, 1), mode="reflect"), 3)
+        nn.LocalResponseNorm(5)(pooled).sum().backward()
+        functional.max_unpool2d(*functional.max_pool2d(values, 2, return_indices=True), 2)
+    assert recorded.names & UNSTEADY == {
+        "_adaptive_avg_pool2d_backward",
+        "avg_pool3d_backward",
+        "max_unpool2d",
+        "reflection_pad2d_backward",
+        "upsample_bilinear2d_backward",
+    }
+
+
+@every_model
+def test_every_size_comes_back(name):
+    with torch.device("meta"):
+        network = build(name, **NARROW).eval()
+        for height in (1, 2, 3, 4, 5, 7, 8, 11, 15, 16, 17, 24, 30, 31, 32, 33, 47, 64, 65, 69):
+            for head in network.heads(torch.empty(1, channels_of(name), height, 70 - height)).values():
+                assert head.resampling.image_size == (height, 70 - height)
+                assert head.resampling.coarse_size == tuple(head.scores.shape[-2:])
+
+
+@every_model
+def test_other_precisions_run(name):
+    network = build(name, **NARROW).eval()
+    images = pictures(name, 1, 20, 17)
+    for dtype in (torch.bfloat16, torch.float64):
+        scores = network.to(dtype)(images.to(dtype))
+        assert scores.isfinite().all()
+    assert scores.dtype == torch.float64
+
+
+@every_model
+def test_a_model_file_goes_round(name, tmp_path):
+    channels = channels_of(name)
+    options = NARROW | {"in_channels": channels}
+    network = awake(build(name, **options)).eval().to(memory_format=torch.channels_last)  # as a loaded one is
+    labels = LabelSet(tuple("abcde"))
+    normalization = Normalization((100.0,) * channels, (50.0,) * channels)
+    architecture = {"builder": name, "options": options}
+    file = Segmenter(network, normalization, labels, architecture).save(tmp_path / "model.safetensors")
+    images = pictures(name, 1, 20, 31)
+    assert torch.equal(Segmenter.load(file).network(images), network(images))
 
 
 @every_model
@@ -244,79 +269,6 @@ def test_builder_takes_keywords_with_the_common_options(name):
 def test_impossible_numbers_are_refused(name, options, message):
     with torch.device("meta"), pytest.raises(BadOption, match=message):
         build(name, **options)
-
-
-# What the builders' own options give beside the released configuration: each is a network of its own.
-VARIANTS = [
-    ("fcn32s_vgg16", {"padding": "same"}),
-    ("fcn32s_vgg16", {"pool5_stride": 1}),
-    ("fcn32s_vgg16", {"pool5_stride": 1, "padding": "same"}),
-    ("fcn16s_vgg16", {"learn_upsampling": True, "padding": "same"}),
-    ("fcn16s_vgg16", {"fusion": "max"}),
-    ("fcn16s_vgg16", {"fusion": "pool4"}),
-    ("fcn16s_vgg16", {"fusion": "pool4", "padding": "same"}),
-    ("fcn8s_vgg16", {"learn_upsampling": True}),
-    ("fcn8s_atonce_vgg16", {"padding": "same"}),
-    ("fcn32s_rgbd", {"padding": "same"}),
-    ("fcn32s_rgb_hha", {"padding": "same"}),
-    ("fcn16s_rgb_hha", {"padding": "same"}),
-    ("fcn32s_two_headed", {"padding": "same", "geometric_classes": 2}),
-    ("fcn16s_two_headed", {"padding": "same"}),
-    ("fcn8s_two_headed", {"padding": "same"}),
-    ("unet_valid", {"released": True, "depth": 3}),
-    ("unet", {"depth": 3}),
-    ("bayesian_segnet", {"release": "camvid"}),
-    ("bayesian_segnet", {"release": "pascal"}),
-    ("bayesian_segnet", {"release": "basic"}),
-    ("dilation8", {"context": "basic"}),
-    ("deeplab_v2_vgg16_largefov", {"multi_scale": True}),
-    ("deeplab_v2_vgg16_aspp_s", {"multi_scale": True}),
-    ("deeplab_v2_resnet101_aspp", {"multi_scale": True}),
-    ("deeplab_v3_resnet50", {"output_stride": 8, "deep_stem": True}),
-    ("deeplab_v3_resnet50", {"output_stride": 2, "image_pooling": False}),
-    ("deeplab_v3_cascade_resnet50", {"output_stride": 256}),
-    ("deeplab_v3_cascade_resnet50", {"output_stride": 8, "blocks": 5}),
-    ("refinenet_resnet50", {"cascade": 2, "pooling_order": "conv_pool"}),
-    ("refinenet_resnet50", {"cascade": 1, "pooling_blocks": 2}),
-    ("pspnet_resnet50", {"auxiliary": True, "pooling": "max"}),
-    ("pspnet_resnet50", {"bins": (1,)}),
-    ("pspnet_resnet50", {"bins": ()}),
-    ("gcn_resnet50", {"kernel": 1, "boundary_refinement": False}),
-    ("gcn_resnet50", {"kernel": 7, "convolution": "trivial"}),
-    ("gcn_resnet50", {"kernel": 7, "convolution": "stack"}),
-    ("torchvision_fcn_resnet50", {"auxiliary": False}),
-]
-
-
-@pytest.mark.parametrize(("name", "options"), VARIANTS, ids=[f"{n}-{o}" for n, o in VARIANTS])
-def test_variants_keep_the_contract(name, options):
-    network = awake(build(name, **NARROW | options)).train()
-    loss_of(network, pictures(name, 2, 40, 33)).backward()
-    assert [n for n, p in network.named_parameters() if p.grad is None or not p.grad.any()] == []
-    assert all(p.grad.isfinite().all() for p in network.parameters())
-    with torch.inference_mode():
-        for height, width in SIZES:
-            assert network.train()(pictures(name, 2, height, width)).shape == (2, 5, height, width)
-            images = pictures(name, 2, height, width)
-            together = network.eval()(images)
-            assert together.isfinite().all()
-            alone = torch.cat([network(image[None]) for image in images])
-            torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5 * together.abs().max().item())
-
-
-def test_misspelt_names():
-    with pytest.raises(UnknownName, match="no model is called 'unett'; did you mean 'unet'"):
-        build("unett", num_classes=2)
-    with pytest.raises(BadOption, match=r"unet has no option 'num_clases'; did you mean 'num_classes'\? It takes \(\*"):
-        build("unet", num_clases=2)
-    with pytest.raises(BadOption, match=r"unet: missing a required argument: 'num_classes'. It takes \(\*, num_"):
-        build("unet")
-    with pytest.raises(UnknownName, match="no model is called 'pspnet_resnt50'; did you mean 'pspnet_resnet50'"):
-        build("pspnet_resnt50", num_classes=2)
-    with pytest.raises(
-        BadOption, match=r"pspnet_resnet50: auxiliary must be True or False, got 'yes'. It takes \(\*, n"
-    ):
-        build("pspnet_resnet50", num_classes=2, auxiliary="yes")
 
 
 def test_models_are_listed_in_order():

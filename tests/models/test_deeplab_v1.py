@@ -110,8 +110,8 @@ def test_msc_adds_five_maps_of_scores(size):
 
 
 @pytest.mark.parametrize("rest", range(8))
-def test_every_size_is_the_padded_one_cropped(rest):
-    """The files pad with the mean; here the side branches of a picture of any size see the same grid."""
+def test_side_branches_see_zeros_behind_the_picture(rest):
+    """The trunk's last cell can lie behind the picture: a side branch sees zeros there, on the same grid."""
     network = deeplab_msc_largefov(num_classes=3, width=1 / 32).eval()
     images = torch.randn(1, 3, 40 + rest, 47 - rest)
     scores = network.heads(images)["logits"].scores

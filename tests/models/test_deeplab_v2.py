@@ -134,7 +134,7 @@ def test_score_layers_start_at_a_gaussian():
 def test_the_resnet_is_exact():
     """Each fourth cell is that of the network which ImageNet's weights were trained in."""
     network = settled(deeplab_v2_resnet101_aspp(**NARROW)).double()
-    plain = resnet101(width=1 / 32, stride_in="1x1", ceil_pool=True).double().eval()
+    plain = resnet101(width=1 / 32, stride_in="1x1", stem_pool="padded_ceil").double().eval()
     plain.load_state_dict(network.backbone.state_dict())
     images = torch.randn(1, 3, 70, 97, dtype=torch.float64)
     with torch.no_grad():

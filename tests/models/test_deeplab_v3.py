@@ -200,7 +200,10 @@ def test_one_picture_in_training_is_said_once(caplog):
         ({"output_stride": 12}, "an output stride of 12 is not possible; this network can have 32, 16, 8, 4, 2"),
         ({"multi_grid": (1, 2)}, r"a multi-grid needs one number for each of the 3 units, got \(1, 2\)"),
         ({"multi_grid": (1, 0, 2)}, r"a multi-grid holds whole numbers from 1 up, got \(1, 0, 2\)"),
-        ({"rates": (6, 0)}, "each of rates must be a whole number from 1 up, got 0"),
+        ({"rates": (6, 0)}, r"rates must be a list of whole numbers from 1 up, got \(6, 0\)"),
+        ({"rates": 6}, "rates must be a list of whole numbers from 1 up, got 6"),
+        ({"multi_grid": 2}, "a multi-grid holds whole numbers from 1 up, got 2"),
+        ({"rates": (6, 5), "output_stride": 32}, r"times 0.5, which \(6, 5\) does not allow; choose multiples of 2"),
     ],
 )
 def test_impossible_options(options, message):

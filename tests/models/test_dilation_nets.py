@@ -54,7 +54,7 @@ def deploy(build, layers, images):
             x = functional.conv2d(x, *layers[f"conv{layer[0]}"], dilation=layer[1]).relu()
     x = functional.conv2d(x, *layers["fc6"], dilation=4).relu()
     x = functional.conv2d(x, *layers["fc7"]).relu()
-    x = functional.conv2d(x, *layers["fc_final" if build is dilation8 else "final"])
+    x = functional.conv2d(x, *layers["fc_final" if build in (dilation8, dilation_frontend) else "final"])
     for index, (name, dilation) in enumerate(DEPLOY[build].items()):
         padding = dilation if build is not dilation8 else 33 if index == 0 else 0
         x = functional.conv2d(x, *layers[name], padding=padding, dilation=dilation).relu()

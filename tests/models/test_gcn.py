@@ -91,6 +91,17 @@ def test_all_kinds_see_the_same_field(make):
     assert module(features).shape == (1, 3, 15, 15)
 
 
+def upsampled(values, size, offset):
+    """Output i takes its value at (i + offset)/2, no farther than the outermost cells."""
+    for axis, length in zip((-2, -1), size, strict=True):
+        place = ((torch.arange(length) + offset) / 2).clamp(0, values.shape[axis] - 1)
+        low = place.floor().long()
+        high = (low + 1).clamp(max=values.shape[axis] - 1)
+        share = (place - low)[:, None] if axis == -2 else place - low
+        values = values.index_select(axis, low) * (1 - share) + values.index_select(axis, high) * share
+    return values
+
+
 def test_upsampling_puts_cells_where_they_lie():
     """Cell j at 2j, the mean of two between; the last is repeated where the size is even."""
     coarse = torch.randn(1, 2, 3, 4)
@@ -102,9 +113,9 @@ def test_upsampling_puts_cells_where_they_lie():
 
 
 def test_network_is_the_ladder_of_figure_2a():
-    """At 32k + 1 every grid is align-corners to the next."""
+    """Each step doubles the grid; cells of the backbone's maps lie 2 pixels inside, which one step makes good."""
     network = gcn_resnet50(**NARROW, kernel=5).eval()
-    images = torch.randn(1, 3, 65, 97)
+    images = torch.randn(1, 3, 66, 95)
     res2, res3, res4, res5 = network.backbone(images)
     z = network.gcn_res5[1](network.gcn_res5[0](res5))
     for features, scored, fused in (
@@ -113,9 +124,9 @@ def test_network_is_the_ladder_of_figure_2a():
         (res2, network.gcn_res2, network.br_res2),
     ):
         convolution, refinement = scored
-        z = fused(resize(z, features.shape[-2:]) + refinement(convolution(features)))
-    z = network.br_half(resize(z, (33, 49)))
-    z = network.br_full(resize(z, (65, 97)))
+        z = fused(upsampled(z, features.shape[-2:], 0) + refinement(convolution(features)))
+    z = network.br_half(upsampled(z, (33, 48), -1))
+    z = network.br_full(upsampled(z, (66, 95), 0))
     head = network.heads(images)["logits"]
     torch.testing.assert_close(head.scores, z, rtol=1e-4, atol=1e-4 * z.abs().max().item())
     assert head.resampling.is_identity

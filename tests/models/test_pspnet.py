@@ -179,7 +179,7 @@ def test_every_small_size_comes_back():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"bins": (1, 0)}, "each of bins must be a whole number from 1 up, got 0"),
+        ({"bins": (1, 0)}, r"bins must be a list of whole numbers from 1 up, got \(1, 0\)"),
         ({"bins": (2, 2)}, r"the bins of a pyramid differ, got \(2, 2\)"),
         ({"pooling": "mean"}, 'pooling must be "average" or "max", got \'mean\''),
     ],

@@ -67,6 +67,7 @@ def test_trunk_is_msras():
     units = [getattr(network.backbone, f"layer{i}")[0] for i in (2, 3, 4)]
     assert [(u.conv1.stride[0], u.conv2.stride[0]) for u in units] == [(2, 1)] * 3
     assert network.backbone.conv1.kernel_size == (7, 7)
+    assert (network.backbone.maxpool.padding, network.backbone.maxpool.ceil_mode) == (0, True)
     assert [f.shape[-2:] for f in features] == [(100, 150), (50, 75), (25, 38), (13, 19)]
     assert scores.shape[-2:] == (100, 150)
 
@@ -196,12 +197,15 @@ def test_single_block_takes_all_four_maps():
     torch.testing.assert_close(network.heads(images)["logits"].scores, expected, rtol=1e-4, atol=1e-4)
 
 
-def test_last_upsampling_is_a_zoom_by_4():
+def test_last_upsampling_puts_cell_j_at_4j_plus_2():
     network = refinenet_resnet50(**NARROW).eval()
-    head = network.heads(torch.randn(1, 3, 65, 41))["logits"]
-    torch.testing.assert_close(head.full_size(), resize(head.scores, torch.empty(65, 41)))
-    other = network.heads(torch.randn(1, 3, 36, 43))["logits"]
-    torch.testing.assert_close(other.full_size()[..., :33, :41], resize(other.scores, torch.empty(33, 41)))
+    head = network.heads(torch.randn(1, 3, 65, 42))["logits"]
+    full = head.full_size()
+    assert head.scores.shape[-2:] == (16, 10)  # the pool of 33 x 21 is 16 x 10
+    torch.testing.assert_close(full[..., 2:63:4, 2:39:4], head.scores)
+    torch.testing.assert_close(full[..., 2:63, 2:39], resize(head.scores, torch.empty(61, 37)))
+    assert torch.equal(full[..., :2, :], full[..., 2:3, :].expand(-1, -1, 2, -1))
+    assert torch.equal(full[..., 39:], full[..., 38:39].expand(-1, -1, -1, 3))
 
 
 def test_dropout_in_training_alone():

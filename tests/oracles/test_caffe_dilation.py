@@ -37,7 +37,7 @@ def context(prefix, *rows, bottom):
     return text + conv(f"{prefix}final", bottom, K, 1)
 
 
-FRONTEND = frontend("final") + zoom("zoom", "final", 8)
+FRONTEND = frontend("fc_final") + zoom("zoom", "fc_final", 8)
 # the factors 2, 2, 4, 8, 16, 32, 32 at the tests' width are 1, 1, 1, 1, 1, 2, 2
 LARGE = "".join(
     [

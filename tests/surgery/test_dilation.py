@@ -143,7 +143,7 @@ def test_finds_the_stages_anywhere_in_the_tree():
 
 def test_pools_that_round_up_are_exact_on_whole_strides_plus_one():
     torch.manual_seed(5)
-    coarse_net, dense_net = (settled(resnet50(width=1 / 16, ceil_pool=True)) for _ in range(2))
+    coarse_net, dense_net = (settled(resnet50(width=1 / 16, stem_pool="padded_ceil")) for _ in range(2))
     dense_net.load_state_dict(coarse_net.state_dict())
     images = torch.randn(1, 3, 65, 33, dtype=torch.float64)
     with torch.no_grad():

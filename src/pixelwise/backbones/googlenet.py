@@ -13,8 +13,8 @@ A layer's own name, the last part of its path here, is the prototxt's with `_` f
 - a picture too small for a single cell (below 31 pixels a side, at the published padding) is first extended by its
   mirror image at the bottom and the right, so that the grid stays where the picture's first pixel puts it.
 - initialization is He et al. 2015 (fan-in, Caffe's "msra"), biases 0, and each filter behind a ReLU less its mean.
-  The maps are positive throughout, so that a filter's sum decides its sign everywhere: without the second step one
-  channel in seven is dead from the start, and so are the prototxt's ("xavier", biases of 0.2).
+  The maps are positive throughout, so that a filter's sum decides its sign everywhere: without the second step about
+  one channel in six is dead from the start, and one in eight with the prototxt's ("xavier", biases of 0.2).
 """
 
 from collections import OrderedDict

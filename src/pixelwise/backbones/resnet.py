@@ -9,10 +9,12 @@ Several flavors share names and shapes, so that weights of one load silently int
 - `stride_in`: "3x3", a stage's stride stands in `conv2` of its first unit (torchvision, "v1.5"; PSPNet-101), or "1x1",
   in `conv1`, as in the paper's Caffe release ("v1"; DeepLab v2, RefineNet, GCN; PSPNet-50);
 - `deep_stem`: three 3 × 3 convolutions of 64, 64 and 128 channels instead of one 7 × 7 of 64 (PSPNet);
-- `ceil_pool`: the stem's pool rounds up, as Caffe's does (DeepLab v2).
+- `stem_pool`, 3 × 3 at stride 2: "padded" by 1, cell j around pixel 4j (torchvision, PSPNet); "padded_ceil", which also
+  rounds up, as Caffe's pools do (DeepLab v2); or "unpadded", which rounds up, too, cell j around pixel 4j + 2, as in
+  the paper's Caffe release (RefineNet, GCN).
 
 **Differences:**
-- from the paper and its release: the default is torchvision's flavor, see the table.
+- from the paper and its release: the default is torchvision's flavor, see above.
 - from torchvision: the trunk has no average pool and no `fc`, the classifier has both; a batch norm that sees one
   value per channel in training uses its running statistics; strides become dilations by `surgery.set_output_stride`.
 - initialization is torchvision's (He et al. 2015, fan-out), as in the paper but for the side of the fan.
@@ -26,9 +28,11 @@ from torch import Tensor, nn
 from pixelwise.errors import BadOption
 from pixelwise.layers.channels import check_channels, scaled
 from pixelwise.layers.initialization import he_initialize
+from pixelwise.layers.mirror import mirror_to_at_least
 from pixelwise.layers.small_batch import BatchNorm2d
 
 StrideIn = Literal["1x1", "3x3"]
+StemPool = Literal["padded", "padded_ceil", "unpadded"]
 
 
 class ResNetFeatures(NamedTuple):
@@ -52,7 +56,8 @@ class ResNetChannels(NamedTuple):
 class ResNet(nn.Module):
     """Stem and four stages of units: (N, C, H, W) → `ResNetFeatures`.
 
-    A picture of any size from 1 × 1 up: each stride gives ⌈size/2⌉.
+    A picture of any size from 1 × 1 up: each stride gives ⌈size/2⌉, but a pool that rounds up may give one cell more. A
+    side of 1 or 2 pixels, too small for an unpadded pool, is mirrored to 3.
 
     Args:
         unit: `Bottleneck` or `BasicBlock`.
@@ -69,12 +74,14 @@ class ResNet(nn.Module):
         width: float = 1.0,
         stride_in: StrideIn = "3x3",
         deep_stem: bool = False,
-        ceil_pool: bool = False,
+        stem_pool: StemPool = "padded",
     ) -> None:
         super().__init__()
         check_channels(in_channels=in_channels, width=width)
         if stride_in not in ("1x1", "3x3"):
             raise BadOption(f'stride_in must be "1x1" or "3x3", got {stride_in!r}')
+        if stem_pool not in ("padded", "padded_ceil", "unpadded"):
+            raise BadOption(f'stem_pool must be "padded", "padded_ceil" or "unpadded", got {stem_pool!r}')
         inner = [scaled(channels, width) for channels in (64, 128, 256, 512)]
         stem = inner[1] if deep_stem else inner[0]
         self.channels = ResNetChannels(*(unit.expansion * channels for channels in inner))
@@ -85,7 +92,7 @@ class ResNet(nn.Module):
             self.conv1 = nn.Conv2d(in_channels, stem, 7, stride=2, padding=3, bias=False)
         self.bn1 = BatchNorm2d(stem)
         self.relu = nn.ReLU(inplace=True)
-        self.maxpool = nn.MaxPool2d(3, stride=2, padding=1, ceil_mode=ceil_pool)
+        self.maxpool = nn.MaxPool2d(3, 2, padding=int(stem_pool != "unpadded"), ceil_mode=stem_pool != "padded")
         stages = zip((stem, *self.channels[:-1]), inner, units, (1, 2, 2, 2), strict=True)
         self.layer1, self.layer2, self.layer3, self.layer4 = (
             nn.Sequential(
@@ -98,6 +105,8 @@ class ResNet(nn.Module):
 
     def forward(self, images: Tensor) -> ResNetFeatures:
         """The four maps."""
+        if self.maxpool.padding == 0:
+            images = mirror_to_at_least(images, (3, 3))
         stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # 1/4
         res2 = self.layer1(stem)
         res3 = self.layer2(res2)  # 1/8
@@ -179,7 +188,7 @@ class ResNetClassifier(ResNet):
         width: float = 1.0,
         stride_in: StrideIn = "3x3",
         deep_stem: bool = False,
-        ceil_pool: bool = False,
+        stem_pool: StemPool = "padded",
     ) -> None:
         super().__init__(
             unit,
@@ -188,7 +197,7 @@ class ResNetClassifier(ResNet):
             width=width,
             stride_in=stride_in,
             deep_stem=deep_stem,
-            ceil_pool=ceil_pool,
+            stem_pool=stem_pool,
         )
         check_channels(num_classes=num_classes)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -217,7 +226,7 @@ def resnet50(
     width: float = 1.0,
     stride_in: StrideIn = "3x3",
     deep_stem: bool = False,
-    ceil_pool: bool = False,
+    stem_pool: StemPool = "padded",
 ) -> ResNet:
     """50 layers: 3, 4, 6, 3 bottlenecks; 23 508 032 parameters, 23 631 808 with the deep stem."""
     return ResNet(
@@ -227,7 +236,7 @@ def resnet50(
         width=width,
         stride_in=stride_in,
         deep_stem=deep_stem,
-        ceil_pool=ceil_pool,
+        stem_pool=stem_pool,
     )
 
 
@@ -237,7 +246,7 @@ def resnet101(
     width: float = 1.0,
     stride_in: StrideIn = "3x3",
     deep_stem: bool = False,
-    ceil_pool: bool = False,
+    stem_pool: StemPool = "padded",
 ) -> ResNet:
     """101 layers: 3, 4, 23, 3 bottlenecks; 42 500 160 parameters, 42 623 936 with the deep stem."""
     return ResNet(
@@ -247,7 +256,7 @@ def resnet101(
         width=width,
         stride_in=stride_in,
         deep_stem=deep_stem,
-        ceil_pool=ceil_pool,
+        stem_pool=stem_pool,
     )
 
 
@@ -257,7 +266,7 @@ def resnet152(
     width: float = 1.0,
     stride_in: StrideIn = "3x3",
     deep_stem: bool = False,
-    ceil_pool: bool = False,
+    stem_pool: StemPool = "padded",
 ) -> ResNet:
     """152 layers: 3, 8, 36, 3 bottlenecks; 58 143 808 parameters, 58 267 584 with the deep stem."""
     return ResNet(
@@ -267,7 +276,7 @@ def resnet152(
         width=width,
         stride_in=stride_in,
         deep_stem=deep_stem,
-        ceil_pool=ceil_pool,
+        stem_pool=stem_pool,
     )
 
 
@@ -314,7 +323,7 @@ def resnet50_classifier(
     width: float = 1.0,
     stride_in: StrideIn = "3x3",
     deep_stem: bool = False,
-    ceil_pool: bool = False,
+    stem_pool: StemPool = "padded",
 ) -> ResNetClassifier:
     """The classifier of 50 layers; 25 557 032 parameters for 1000 classes."""
     return ResNetClassifier(
@@ -325,7 +334,7 @@ def resnet50_classifier(
         width=width,
         stride_in=stride_in,
         deep_stem=deep_stem,
-        ceil_pool=ceil_pool,
+        stem_pool=stem_pool,
     )
 
 
@@ -336,7 +345,7 @@ def resnet101_classifier(
     width: float = 1.0,
     stride_in: StrideIn = "3x3",
     deep_stem: bool = False,
-    ceil_pool: bool = False,
+    stem_pool: StemPool = "padded",
 ) -> ResNetClassifier:
     """The classifier of 101 layers; 44 549 160 parameters for 1000 classes."""
     return ResNetClassifier(
@@ -347,7 +356,7 @@ def resnet101_classifier(
         width=width,
         stride_in=stride_in,
         deep_stem=deep_stem,
-        ceil_pool=ceil_pool,
+        stem_pool=stem_pool,
     )
 
 
@@ -358,7 +367,7 @@ def resnet152_classifier(
     width: float = 1.0,
     stride_in: StrideIn = "3x3",
     deep_stem: bool = False,
-    ceil_pool: bool = False,
+    stem_pool: StemPool = "padded",
 ) -> ResNetClassifier:
     """The classifier of 152 layers; 60 192 808 parameters for 1000 classes."""
     return ResNetClassifier(
@@ -369,7 +378,7 @@ def resnet152_classifier(
         width=width,
         stride_in=stride_in,
         deep_stem=deep_stem,
-        ceil_pool=ceil_pool,
+        stem_pool=stem_pool,
     )
 
 

@@ -1,4 +1,4 @@
-"""Convolution, batch normalization, ReLU: the block that U-Net and DeepLab v3 share unchanged."""
+"""Convolution, batch normalization, ReLU: the block that U-Net, PSPNet, DeepLab v3 and torchvision share unchanged."""
 
 from torch import nn
 

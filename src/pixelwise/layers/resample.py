@@ -12,7 +12,7 @@ Conventions, with i the output index (spec, networks-2015-2017 §0.3; networks-2
 | `identity`      | i                                                     | U-Net, SegNet                    |
 | `half_pixel`    | (i + 0.5)·h/H − 0.5, clamped                          | torchvision                      |
 | `align_corners` | i·(h − 1)/(H − 1), 0 where H = 1                      | Caffe's Interp, PSPNet, DeepLab  |
-| `zoom`          | (i + offset)/factor: align-corners, then cropped      | Dilation, DeepLab v1 on 8n + 1   |
+| `zoom`          | (i + offset)/factor, clamped                          | Dilation, DeepLab v1 on 8n + 1   |
 | `blocks`        | (i + 0.5)/factor − 0.5, clamped: a cell is a block    | FCN with `padding="same"`        |
 | `deconvolution` | two taps of the bilinear kernel at i + offset         | FCN (kernels 2·factor, 63 for 32) |
 
@@ -54,15 +54,6 @@ class Taps:
         second = inside - first
         return cls(coarse, first, np.stack([1 - second, second], 1).astype(np.float32))
 
-    @classmethod
-    def from_matrix(cls, matrix: NDArray[np.float64]) -> Self:
-        """The taps of a dense (H, h) matrix that has at most two neighboring entries in each row."""
-        length, coarse = matrix.shape
-        first = np.minimum((matrix != 0).argmax(1), max(coarse - 2, 0)).astype(np.int64)
-        rows = np.arange(length)
-        second = matrix[rows, first + 1] if coarse > 1 else np.zeros(length)
-        return cls(coarse, first, np.stack([matrix[rows, first], second], 1).astype(np.float32))
-
     def matrix(self) -> NDArray[np.float32]:
         """The same as a dense (H, h) matrix."""
         dense = np.zeros((len(self.first), self.coarse), np.float32)
@@ -87,16 +78,20 @@ class Taps:
         return bool(near.all() and (weight == 1).all() and (other == 0).all())
 
 
-def deconvolution_matrix(coarse: int, length: int, factor: int, offset: int, kernel: int) -> NDArray[np.float64]:
-    """(length, coarse) matrix of a bilinear transposed convolution of stride `factor`, cropped at `offset`.
+def deconvolution_taps(coarse: int, length: int, factor: int, offset: int, kernel: int) -> Taps:
+    """The taps of a bilinear transposed convolution of stride `factor`, cropped at `offset`.
 
-    The kernel is FCN's: f = (kernel + 1)//2, center f − 1 (odd) or f − 0.5 (even), 1 − |j − center|/f.
+    The kernel is FCN's: f = (kernel + 1)//2, center f − 1 (odd) or f − 0.5 (even), 1 − |j − center|/f. At most 2·factor
+    long, it meets an output from two cells: the last that starts at or before it, and the one before that.
     """
     f = (kernel + 1) // 2
     center = f - 1 if kernel % 2 else f - 0.5
-    tap = np.arange(length)[:, None] + offset - factor * np.arange(coarse)[None, :]
-    weight = 1 - np.abs(tap - center) / f
-    return np.where((tap >= 0) & (tap < kernel), weight, 0.0)
+    place = np.arange(length) + offset
+    first = np.clip(place // factor - 1, 0, max(coarse - 2, 0))
+    cells = np.stack([first, first + 1], 1)
+    tap = place[:, None] - factor * cells
+    weights = np.where((tap >= 0) & (tap < kernel) & (cells < coarse), 1 - np.abs(tap - center) / f, 0.0)
+    return Taps(coarse, first, weights.astype(np.float32))
 
 
 class Resampling:
@@ -154,7 +149,7 @@ class Resampling:
         """Align-corners to (h − 1)·factor + 1, then cropped (or its last cell repeated) to the picture.
 
         Args:
-            offset: first row and column that the crop keeps.
+            offset: first row and column that the crop keeps; negative where cell 0 lies that far inside the picture.
         """
         _check(coarse, image)
         return cls(*(Taps.at((np.arange(n) + offset) / factor, h) for h, n in zip(coarse, image, strict=True)))
@@ -185,12 +180,7 @@ class Resampling:
                     f"a deconvolution of {h} cells by {factor} gives {(h - 1) * factor + size} pixels, "
                     f"too few for a crop of {n} at offset {offset}"
                 )
-        return cls(
-            *(
-                Taps.from_matrix(deconvolution_matrix(h, n, factor, offset, size))
-                for h, n in zip(coarse, image, strict=True)
-            )
-        )
+        return cls(*(deconvolution_taps(h, n, factor, offset, size) for h, n in zip(coarse, image, strict=True)))
 
     def band(self, start: int, stop: int) -> "Resampling":
         """The same for the picture's rows start…stop − 1 alone."""
@@ -200,12 +190,14 @@ class Resampling:
     def apply(self, scores: Tensor) -> Tensor:
         """Scores (N, K, h, w) at the picture's size (N, K, H, W), float32; the same bits at every call.
 
+        Scores in double precision stay in it.
+
         The backward pass is the transposed map as a matrix product, so it is deterministic on every device.
         """
         self._check_scores(scores)
         if self.is_identity:
-            return scores.float()
-        resampled: Tensor = _Apply.apply(scores.float(), self)  # type: ignore[no-untyped-call]  # untyped in torch
+            return _precise(scores)
+        resampled: Tensor = _Apply.apply(_precise(scores), self)  # type: ignore[no-untyped-call]  # untyped in torch
         return resampled
 
     def argmax(self, scores: Tensor) -> Tensor:
@@ -263,11 +255,14 @@ class _Apply(torch.autograd.Function):
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
         (gradient,) = gradients
         rows, columns = (
-            torch.from_numpy(taps.matrix()).to(gradient.device)
-            for taps in (ctx.resampling.rows, ctx.resampling.columns)
+            torch.from_numpy(taps.matrix()).to(gradient) for taps in (ctx.resampling.rows, ctx.resampling.columns)
         )
         with torch.autocast(gradient.device.type, enabled=False):
-            return torch.matmul(torch.matmul(rows.T, gradient.float()), columns), None
+            return torch.matmul(torch.matmul(rows.T, gradient), columns), None
+
+
+def _precise(scores: Tensor) -> Tensor:
+    return scores if scores.dtype == torch.float64 else scores.float()
 
 
 def _lerp(values: Tensor, taps: Taps, axis: int) -> Tensor:

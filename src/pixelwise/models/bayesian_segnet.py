@@ -17,7 +17,7 @@ The network itself, in evaluation, averages the weights (dropout is off); `monte
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,8 @@ EVERY_BLOCK = (
     *("conv1_2", "conv2_2", "conv3_3", "conv4_3", "conv5_3", "pool5"),
     *("conv5_1_D", "conv4_1_D", "conv3_1_D", "conv2_1_D"),
 )
+Release = Literal["tutorial", "camvid", "pascal", "basic"]
+
 CENTER_OF_BASIC = ("pool3", "pool4", "conv_decode4", "conv_decode3")
 
 
@@ -61,7 +63,7 @@ def monte_carlo(network: nn.Module, images: Tensor, *, samples: int, seed: int =
 
     p = 1/T Σ softmax(f(x; dropout t)), u = 1/K Σₖ 1/T Σ (pₜₖ − pₖ)². Batch norms use their running statistics. The
     same seed gives the same samples on the same machine, whatever was drawn before; the network's mode and the random
-    states of the CPU and of the pictures' device stay as they are. Memory does not grow with the samples.
+    states of the CPU and of all GPUs stay as they are. Memory does not grow with the samples.
 
     Args:
         network: any with `nn.Dropout`s.
@@ -71,8 +73,8 @@ def monte_carlo(network: nn.Module, images: Tensor, *, samples: int, seed: int =
         BadOption: the samples are not a whole number from 1 up.
     """
     check_count("samples", samples)
-    devices = [] if images.device.type == "cpu" else [images.device]
-    with _sampling(network), torch.random.fork_rng(devices, device_type=images.device.type):
+    devices = range(torch.cuda.device_count())  # manual_seed seeds them all
+    with _sampling(network), torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         mean = network(images).softmax(1)
         squares = torch.zeros_like(mean)
@@ -98,7 +100,9 @@ def _sampling(network: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def bayesian_segnet(*, num_classes: int, in_channels: int = 3, width: float = 1.0, release: str = "tutorial") -> SegNet:
+def bayesian_segnet(
+    *, num_classes: int, in_channels: int = 3, width: float = 1.0, release: Release = "tutorial"
+) -> SegNet:
     """Bayesian SegNet; 29 449 355 parameters for 11 classes.
 
     Args:

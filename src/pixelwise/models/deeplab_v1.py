@@ -158,8 +158,9 @@ class SideBranch(nn.Module):
     def forward(self, features: Tensor, size: tuple[int, int]) -> Tensor:
         """Scores on a grid of `size`, whose cell j lies at stride·j of the features.
 
-        The trunk's pools round up: its last cell can lie beyond the picture. There the features are zeros, which are
-        the mean color in the picture, as in the files, that pad to 8n + 1.
+        The trunk's pools round up: its last cell can lie beyond the picture. There the features are zeros: in the
+        picture itself the mean color, with which the files pad to 8n + 1; the pools of such a padded picture hold
+        what the trunk makes of that color.
         """
         bottom, right = (
             (cells - 1) * self.stride + 1 - here for cells, here in zip(size, features.shape[-2:], strict=True)

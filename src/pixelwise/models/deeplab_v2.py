@@ -239,5 +239,5 @@ def _vgg16_aspp(
 
 
 def _resnet101(in_channels: int, width: float) -> ResNet:
-    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1", ceil_pool=True)
+    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="padded_ceil")
     return set_output_stride(backbone, OUTPUT_STRIDE, first_unit="exact")

@@ -48,7 +48,7 @@ from torch import Tensor, nn
 
 from pixelwise.backbones.resnet import Bottleneck, ResNet, resnet50, resnet101
 from pixelwise.errors import BadOption
-from pixelwise.layers.channels import check_channels, check_count, scaled
+from pixelwise.layers.channels import check_channels, check_counts, scaled
 from pixelwise.layers.conv import conv_bn_relu
 from pixelwise.layers.head import Head, full_size
 from pixelwise.layers.initialization import he_initialize
@@ -309,10 +309,14 @@ def _deeplab_v3(
     rates: Sequence[int],
     image_pooling: bool,
 ) -> DeepLabV3:
+    check_counts("rates", rates)
     set_multi_grid(set_output_stride(backbone, output_stride, first_unit="dilated"), multi_grid)
-    for rate in rates:
-        check_count("each of rates", rate)
-    scaled_rates = [max(1, rate * 16 // output_stride) for rate in rates]
+    if any(rate * 16 % output_stride for rate in rates):
+        raise BadOption(
+            f"rates are for output stride 16; at {output_stride} they are times {16 / output_stride:g}, which "
+            f"{tuple(rates)} does not allow; choose multiples of {output_stride // 16}"
+        )
+    scaled_rates = [rate * 16 // output_stride for rate in rates]
     pyramid = ASPP(backbone.channels.res5, scaled_rates, scaled(256, width), image_pooling=image_pooling)
     return DeepLabV3(backbone, pyramid, num_classes=num_classes, output_stride=output_stride)
 

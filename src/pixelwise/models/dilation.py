@@ -29,7 +29,8 @@ cells where they are.
   UNVERIFIED. As its ReLUs cut scores below zero, what passes unchanged is the positive part.
 - the front end of a new network starts at He's initialization, where the paper starts from VGG-16, its scores at a
   Gaussian of deviation 0.001, as in the code. The paper trains the front end first and the context module after it.
-- only the VOC file calls the front end's last layer `fc-final`, so only `dilation8` with the large context does here.
+- the front end's last layer is `fc_final` in `dilation_frontend` and in `dilation8` with the large context
+  (`fc-final` in VOC's two files), and `final` in the others, as in theirs.
 """
 
 from collections import OrderedDict
@@ -95,7 +96,7 @@ class FrontEnd(nn.Module):
 
     Args:
         width: times the published channels.
-        final: name of the last layer; the VOC file calls it `fc_final`.
+        final: name of the last layer; VOC's files call it `fc-final`.
     """
 
     def __init__(self, num_classes: int, *, in_channels: int = 3, width: float = 1.0, final: str = "final") -> None:
@@ -238,7 +239,8 @@ def dilation_frontend(*, num_classes: int, in_channels: int = 3, width: float = 
         BadOption: a number that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    return Dilation(FrontEnd(num_classes, in_channels=in_channels, width=width), nn.Identity())
+    frontend = FrontEnd(num_classes, in_channels=in_channels, width=width, final="fc_final")
+    return Dilation(frontend, nn.Identity())
 
 
 def dilation7(*, num_classes: int, in_channels: int = 3, width: float = 1.0) -> Dilation:

@@ -229,7 +229,7 @@ def fcn32s_vgg16(
         BadOption: a number or a word that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    if pool5_stride not in (1, 2):
+    if type(pool5_stride) is not int or pool5_stride not in (1, 2):
         raise BadOption(f"pool5_stride must be 1 or 2, got {pool5_stride!r}")
     backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width, pool5_stride=pool5_stride)
     backbone.requires_grad_(not fixed)

@@ -28,7 +28,7 @@ from pixelwise.layers.channels import check_channels
 from pixelwise.layers.head import Head, full_size
 from pixelwise.models.fcn import PAPER as PAPER
 from pixelwise.models.fcn import FCN32s
-from pixelwise.models.fcn_streams import Alignment, BilinearUpsampling, Padding, fuse, padded_vgg16, score
+from pixelwise.models.fcn_streams import Alignment, Padding, fuse, padded_vgg16, score, upsampling
 
 COLOR = 3  # channels of the first tower; HHA's are the rest
 
@@ -58,14 +58,16 @@ class FCN32sTowers(nn.Module):
 class FCN16sTowers(nn.Module):
     """Two towers, averaged at fc7 and at pool4, two streams, stride 16: (N, 6, H, W) → (N, K, H, W) logits."""
 
-    def __init__(self, color: VGG16, hha: VGG16, alignment: Alignment, num_classes: int) -> None:
+    def __init__(
+        self, color: VGG16, hha: VGG16, alignment: Alignment, num_classes: int, *, learn_upsampling: bool = False
+    ) -> None:
         super().__init__()
         self.alignment = alignment
         self.color = color
         self.hha = hha
         self.score_frcolor = score(color.channels.fc7, num_classes)
         self.score_frhha = score(hha.channels.fc7, num_classes)
-        self.upscore2 = BilinearUpsampling()
+        self.upscore2 = upsampling(num_classes, learned=learn_upsampling)
         self.score_pool4color = score(color.channels.pool4, num_classes)
         self.score_pool4hha = score(hha.channels.pool4, num_classes)
 
@@ -148,10 +150,26 @@ def fcn32s_rgb_hha(
 
 
 def fcn16s_rgb_hha(
-    *, num_classes: int, in_channels: int = 6, width: float = 1.0, padding: Padding = "released"
+    *,
+    num_classes: int,
+    in_channels: int = 6,
+    width: float = 1.0,
+    padding: Padding = "released",
+    learn_upsampling: bool = False,
 ) -> FCN16sTowers:
-    """FCN-16s on color and HHA; 268 889 888 parameters for 40 classes. Options as for `fcn32s_rgb_hha`."""
-    return FCN16sTowers(*towers(num_classes, in_channels, width, padding), num_classes)
+    """FCN-16s on color and HHA; 268 889 888 parameters for 40 classes.
+
+    Args:
+        in_channels: 6, no other.
+        width: times VGG-16's channels.
+        padding: "released", conv1_1 pads 100; or "same", conv1_1 pads 1 and fc6 pads 3.
+        learn_upsampling: the 2× upsampling is a learned layer (the paper) and not fixed (the released files).
+
+    Raises:
+        BadOption: a number or a word that no network can have.
+    """
+    backbones = towers(num_classes, in_channels, width, padding)
+    return FCN16sTowers(*backbones, num_classes, learn_upsampling=learn_upsampling)
 
 
 def towers(num_classes: int, in_channels: int, width: float, padding: Padding) -> tuple[VGG16, VGG16, Alignment]:

@@ -18,12 +18,12 @@ from pixelwise.layers.head import Head, full_size
 from pixelwise.models.fcn import PAPER as PAPER
 from pixelwise.models.fcn_streams import (
     Alignment,
-    BilinearUpsampling,
     Padding,
     padded_vgg16,
     score,
     three_streams,
     two_streams,
+    upsampling,
 )
 
 
@@ -53,15 +53,23 @@ class FCN32sTwoHeaded(nn.Module):
 class FCN16sTwoHeaded(nn.Module):
     """Two streams, two heads, prediction stride 16: (N, C, H, W) → (N, K, H, W) semantic logits."""
 
-    def __init__(self, backbone: VGG16, alignment: Alignment, num_classes: int, geometric_classes: int) -> None:
+    def __init__(
+        self,
+        backbone: VGG16,
+        alignment: Alignment,
+        num_classes: int,
+        geometric_classes: int,
+        *,
+        learn_upsampling: bool = False,
+    ) -> None:
         super().__init__()
         self.alignment = alignment
         _, pool4, fc7 = backbone.channels
         self.backbone = backbone
         self.score_fr_sem = score(fc7, num_classes)
         self.score_fr_geo = score(fc7, geometric_classes)
-        self.upscore2_sem = BilinearUpsampling()
-        self.upscore2_geo = BilinearUpsampling()
+        self.upscore2_sem = upsampling(num_classes, learned=learn_upsampling)
+        self.upscore2_geo = upsampling(geometric_classes, learned=learn_upsampling)
         self.score_pool4_sem = score(pool4, num_classes)
         self.score_pool4_geo = score(pool4, geometric_classes)
 
@@ -81,19 +89,27 @@ class FCN16sTwoHeaded(nn.Module):
 class FCN8sTwoHeaded(nn.Module):
     """Three streams, two heads, prediction stride 8: (N, C, H, W) → (N, K, H, W) semantic logits."""
 
-    def __init__(self, backbone: VGG16, alignment: Alignment, num_classes: int, geometric_classes: int) -> None:
+    def __init__(
+        self,
+        backbone: VGG16,
+        alignment: Alignment,
+        num_classes: int,
+        geometric_classes: int,
+        *,
+        learn_upsampling: bool = False,
+    ) -> None:
         super().__init__()
         self.alignment = alignment
         pool3, pool4, fc7 = backbone.channels
         self.backbone = backbone
         self.score_fr_sem = score(fc7, num_classes)
         self.score_fr_geo = score(fc7, geometric_classes)
-        self.upscore2_sem = BilinearUpsampling()
-        self.upscore2_geo = BilinearUpsampling()
+        self.upscore2_sem = upsampling(num_classes, learned=learn_upsampling)
+        self.upscore2_geo = upsampling(geometric_classes, learned=learn_upsampling)
         self.score_pool4_sem = score(pool4, num_classes)
         self.score_pool4_geo = score(pool4, geometric_classes)
-        self.upscore_pool4_sem = BilinearUpsampling()
-        self.upscore_pool4_geo = BilinearUpsampling()
+        self.upscore_pool4_sem = upsampling(num_classes, learned=learn_upsampling)
+        self.upscore_pool4_geo = upsampling(geometric_classes, learned=learn_upsampling)
         self.score_pool3_sem = score(pool3, num_classes)
         self.score_pool3_geo = score(pool3, geometric_classes)
 
@@ -157,12 +173,17 @@ def fcn16s_two_headed(
     width: float = 1.0,
     geometric_classes: int = 3,
     padding: Padding = "released",
+    learn_upsampling: bool = False,
 ) -> FCN16sTwoHeaded:
-    """Two-headed FCN-16s; 134 426 504 parameters for 33 and 3 classes. Options as for `fcn32s_two_headed`."""
+    """Two-headed FCN-16s; 134 426 504 parameters for 33 and 3 classes.
+
+    Options as for `fcn32s_two_headed`, and learn_upsampling: the 2× upsampling is a learned layer (the paper) and not
+    fixed (the released files).
+    """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
     check_count("geometric_classes", geometric_classes)
     backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width)
-    return FCN16sTwoHeaded(backbone, alignment, num_classes, geometric_classes)
+    return FCN16sTwoHeaded(backbone, alignment, num_classes, geometric_classes, learn_upsampling=learn_upsampling)
 
 
 def fcn8s_two_headed(
@@ -172,9 +193,14 @@ def fcn8s_two_headed(
     width: float = 1.0,
     geometric_classes: int = 3,
     padding: Padding = "released",
+    learn_upsampling: bool = False,
 ) -> FCN8sTwoHeaded:
-    """Two-headed FCN-8s; 134 435 756 parameters for 33 and 3 classes. Options as for `fcn32s_two_headed`."""
+    """Two-headed FCN-8s; 134 435 756 parameters for 33 and 3 classes.
+
+    Options as for `fcn32s_two_headed`, and learn_upsampling: the 2× upsampling is a learned layer (the paper) and not
+    fixed (the released files).
+    """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
     check_count("geometric_classes", geometric_classes)
     backbone, alignment = padded_vgg16(padding, in_channels=in_channels, width=width)
-    return FCN8sTwoHeaded(backbone, alignment, num_classes, geometric_classes)
+    return FCN8sTwoHeaded(backbone, alignment, num_classes, geometric_classes, learn_upsampling=learn_upsampling)

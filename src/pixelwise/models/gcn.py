@@ -4,14 +4,15 @@ Peng, Zhang, Yu, Luo, Sun: Large Kernel Matters – Improve Semantic Segmentatio
 CVPR 2017 (arXiv 1703.02719), Figure 2, §3. No reference code; the ladder's order and its nine refinements are those of
 ZijunDeng/pytorch-semantic-segmentation.
 
-ResNet flavor: MSRA's, 7 × 7 stem, the stride in the 1 × 1; no dilation. The stem's pool rounds down, so that a picture
-of 512 has a last map of 16 × 16, which the kernel of 15 nearly covers (Cityscapes: 25 on crops of 800). Pictures are
+ResNet flavor: MSRA's, 7 × 7 stem with an unpadded pool, the stride in the 1 × 1; no dilation. A picture of 512 has a
+last map of 16 × 16, which the kernel of 15 nearly covers (Cityscapes: 25 on crops of 800). Pictures are
 BGR, 0–255, less their mean. The recipe has batches of one picture with momentum 0.99.
 
 **Differences:**
 - from the paper: the upsamplings by 2 are deconvolutions there; here, as in the ports, they are bilinear and fixed.
-  Cell j of a map lies at pixel j·stride, so output i takes its value at i/2 (not at FCN's i/2 − 1/4), and the sums of
-  the ladder join cells that lie on each other, at every size.
+  Cell j of a map lies at pixel j·stride + 2, for the stem's pool, and in the last two steps at j·stride, so output i
+  takes its value at i/2 (not at FCN's i/2 − 1/4), in the step between at (i − 1)/2, and the sums of the ladder join
+  cells that lie on each other, at every size.
 - convolutions have biases, as in the port; the paper's own table counts without them (782K for k = 9 on 2048 channels).
 - `convolution="stack"`: that the 3 × 3 convolutions keep the input's channels until the last, and that no ReLU stands
   between them, as in the other two kinds, is UNVERIFIED.
@@ -78,7 +79,7 @@ class GCN(nn.Module):
         scores = self.br_res4(upsample2(scores, _size(res4)) + self.gcn_res4(res4))  # 1/16
         scores = self.br_res3(upsample2(scores, _size(res3)) + self.gcn_res3(res3))  # 1/8
         scores = self.br_res2(upsample2(scores, _size(res2)) + self.gcn_res2(res2))  # 1/4
-        scores = self.br_half(upsample2(scores, ((height + 1) // 2, (width + 1) // 2)))
+        scores = self.br_half(upsample2(scores, ((height + 1) // 2, (width + 1) // 2), offset=-1))
         scores = self.br_full(upsample2(scores, (height, width)))
         return {"logits": Head(scores, Resampling.identity((height, width)))}
 
@@ -134,9 +135,9 @@ def stacked_convolutions(in_channels: int, num_classes: int, *, kernel: int, bia
     return nn.Sequential(*(nn.Conv2d(i, o, 3, padding=1, bias=bias) for i, o in pairwise(channels)))
 
 
-def upsample2(scores: Tensor, size: tuple[int, int]) -> Tensor:
-    """Twice the grid, (N, K, ⌈h/2⌉, ⌈w/2⌉) → (N, K, h, w) float32: output i is the value at i/2."""
-    return Resampling.zoom(_size(scores), size, factor=2).apply(scores)
+def upsample2(scores: Tensor, size: tuple[int, int], *, offset: int = 0) -> Tensor:
+    """Twice the grid, (N, K, ⌈h/2⌉, ⌈w/2⌉) → (N, K, h, w): output i is the value at (i + offset)/2."""
+    return Resampling.zoom(_size(scores), size, factor=2, offset=offset).apply(scores).to(scores.dtype)
 
 
 def gcn_resnet50(
@@ -150,7 +151,7 @@ def gcn_resnet50(
 ) -> GCN:
     """GCN on ResNet-50; 26 052 308 parameters for 21 classes. Options as for `gcn_resnet152`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet50(in_channels=in_channels, width=width, stride_in="1x1")
+    backbone = resnet50(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
     return _gcn(backbone, num_classes, kernel, convolution, boundary_refinement)
 
 
@@ -165,7 +166,7 @@ def gcn_resnet101(
 ) -> GCN:
     """GCN on ResNet-101; 45 044 436 parameters for 21 classes. Options as for `gcn_resnet152`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1")
+    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
     return _gcn(backbone, num_classes, kernel, convolution, boundary_refinement)
 
 
@@ -190,7 +191,7 @@ def gcn_resnet152(
         BadOption: a number that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet152(in_channels=in_channels, width=width, stride_in="1x1")
+    backbone = resnet152(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
     return _gcn(backbone, num_classes, kernel, convolution, boundary_refinement)
 
 
@@ -203,7 +204,7 @@ def _gcn(backbone: ResNet, num_classes: int, kernel: int, convolution: Convoluti
         "trivial": trivial_convolution,
         "stack": stacked_convolutions,
     }
-    if convolution not in kinds:
+    if convolution not in list(kinds):
         raise BadOption(f'convolution must be "global", "trivial" or "stack", got {convolution!r}')
     if convolution == "stack" and kernel == 1:
         raise BadOption("a stack of 3 × 3 convolutions needs a kernel from 3 up, got 1")

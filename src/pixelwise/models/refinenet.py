@@ -4,9 +4,9 @@ Lin, Milan, Shen, Reid: RefineNet: Multi-Path Refinement Networks for High-Resol
 (arXiv 1611.06612), Figures 2 and 3, §3. Reference code: guosheng/refinenet (MATLAB, the authors') and its port with
 converted weights, DrSleep/refinenet-pytorch, whose order of operations stands here.
 
-ResNet flavor: MSRA's, 7 × 7 stem, the stride in the 1 × 1; no dilation. Pictures are RGB, 0–255, less 128 in all
-channels, and 1.2 times their size. The recipe: batches of one picture, the moments of batch norms frozen (their scales
-and shifts learn), the loss on the network's own grid of 1/4.
+ResNet flavor: MSRA's, 7 × 7 stem with an unpadded pool, the stride in the 1 × 1; no dilation. Pictures are RGB, 0–255,
+less 128 in all channels, and 1.2 times their size. The recipe: batches of one picture, the moments of batch norms
+frozen (their scales and shifts learn), the loss on the network's own grid of 1/4.
 
 The port's names, i from 1 for the block on res5 to 4 for the one on res2:
 
@@ -27,8 +27,10 @@ The port's names, i from 1 for the block on res5 to 4 for the one on res2:
   the released weights. `pooling_blocks` gives the figure's two.
 - from the authors' present training code: it convolves before it pools; `pooling_order` gives that.
 - from the authors' code: coarse maps are resized bilinearly, corners to corners, as in the port; there bicubically.
-- from the port: its ResNet has the stride in the 3 × 3; the weights that it converts are MSRA's, with the other.
-- from both: the last upsampling is a zoom by 4, cropped to the picture; the same as corners to corners at sizes 4k + 1.
+- from the port: its ResNet has the stride in the 3 × 3 and a padded pool; the weights that it converts are MSRA's,
+  which have neither.
+- from both: the last upsampling puts cell j where it lies, at pixel 4j + 2, and repeats the outermost cells; there the
+  scores are resized to the picture as a whole.
 - the 2-cascaded network has blocks (res5, res4) and (res3, res2, the first); its wiring in the paper is UNVERIFIED.
   A network of two image scales is left out, for the same reason.
 - the trunk starts at He's initialization, not at ImageNet's weights; new convolutions as the authors', a Gaussian of
@@ -89,7 +91,9 @@ class RefineNet(nn.Module):
         scores = self.clf_conv(self.dropout(path))
         height, width = images.shape[-2:]
         return {
-            "logits": Head(scores, Resampling.zoom((scores.shape[-2], scores.shape[-1]), (height, width), factor=4))
+            "logits": Head(
+                scores, Resampling.zoom((scores.shape[-2], scores.shape[-1]), (height, width), factor=4, offset=-2)
+            )
         }
 
     def forward(self, images: Tensor) -> Tensor:
@@ -169,7 +173,7 @@ class MultiResolutionFusion(nn.Module):
         fused: Tensor = convolved.pop()
         for values in convolved:
             size, finest = (values.shape[-2], values.shape[-1]), (fused.shape[-2], fused.shape[-1])
-            fused = fused + Resampling.align_corners(size, finest).apply(values)
+            fused = fused + Resampling.align_corners(size, finest).apply(values).to(values.dtype)
         return fused
 
 
@@ -208,7 +212,7 @@ def refinenet_resnet50(
 ) -> RefineNet:
     """RefineNet on ResNet-50; 99 060 309 parameters for 21 classes. Options as for `refinenet_resnet101`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet50(in_channels=in_channels, width=width, stride_in="1x1")
+    backbone = resnet50(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
     return _refinenet(backbone, num_classes, width, cascade, pooling_blocks, pooling_order)
 
 
@@ -234,7 +238,7 @@ def refinenet_resnet101(
         BadOption: a number that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1")
+    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
     return _refinenet(backbone, num_classes, width, cascade, pooling_blocks, pooling_order)
 
 
@@ -249,7 +253,7 @@ def refinenet_resnet152(
 ) -> RefineNet:
     """RefineNet on ResNet-152; 133 696 085 parameters for 21 classes. Options as for `refinenet_resnet101`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet152(in_channels=in_channels, width=width, stride_in="1x1")
+    backbone = resnet152(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
     return _refinenet(backbone, num_classes, width, cascade, pooling_blocks, pooling_order)
 
 

@@ -33,7 +33,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from pixelwise.errors import ShapeError
+from pixelwise.errors import BadOption, ShapeError
 from pixelwise.layers.channels import check_channels, check_count, scaled
 from pixelwise.layers.conv import conv_bn_relu
 from pixelwise.layers.head import Head, full_size
@@ -212,7 +212,7 @@ def unet_valid(
         BadOption: a number that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    check_count("depth", depth)
+    check_depth(depth)
     top = scaled(64, width)
     return UNetValid(in_channels, [top << level for level in range(depth)], num_classes, released=released)
 
@@ -228,7 +228,7 @@ def unet(*, num_classes: int, in_channels: int = 3, width: float = 1.0, depth: i
         BadOption: a number that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    check_count("depth", depth)
+    check_depth(depth)
     top = scaled(64, width)
     return UNet(in_channels, [top << level for level in range(depth)], num_classes)
 
@@ -240,3 +240,14 @@ def _initialize(module: nn.Module) -> None:
         nn.init.normal_(module.weight, std=math.sqrt(2 / (module.in_channels * taps)))
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+
+
+def check_depth(depth: int) -> None:
+    """Refuse a number of levels that no picture could have.
+
+    Raises:
+        BadOption: naming it.
+    """
+    check_count("depth", depth)
+    if depth > 10:
+        raise BadOption(f"depth must be 1 to 10 levels, each with twice the channels of the one above, got {depth}")

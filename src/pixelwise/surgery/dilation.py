@@ -80,8 +80,8 @@ def set_multi_grid(network: Network, grid: Sequence[int]) -> Network:
 
     Source: Chen et al. 2017 (arXiv 1706.05587), §4.2.1: "final atrous rate = multi-grid rate × base rate".
     """
-    if any(isinstance(rate, bool) or not isinstance(rate, int) or rate < 1 for rate in grid):
-        raise BadOption(f"a multi-grid holds whole numbers from 1 up, got {tuple(grid)}")
+    if not isinstance(grid, Sequence) or any(type(rate) is not int or rate < 1 for rate in grid):
+        raise BadOption(f"a multi-grid holds whole numbers from 1 up, got {grid!r}")
     for trunk in _trunks(network):
         for name, units in _stages(trunk).items():
             if int(name.removeprefix("layer")) < 4:
