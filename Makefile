@@ -12,7 +12,7 @@ demo: $(INSTALLED)  ## draw a small data set, learn it, write a report
 	$(BIN)/pixelwise demo --out runs/demo
 
 test: $(INSTALLED_DEV)  ## the tests and the doctests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n auto --dist worksteal
 
 check: $(INSTALLED_DEV)  ## format, lint, types, import rules
 	$(BIN)/ruff format --check .
@@ -21,7 +21,7 @@ check: $(INSTALLED_DEV)  ## format, lint, types, import rules
 	$(BIN)/lint-imports
 
 soak: $(INSTALLED_DEV)  ## the tests with full counts of what is long
-	PIXELWISE_SOAK=1 $(BIN)/python -m pytest -q
+	PIXELWISE_SOAK=1 $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 bench: $(INSTALLED_DEV)  ## the claims on speed and quality that need no data but our own
 	$(BIN)/python benchmarks/resample_argmax.py
