@@ -224,3 +224,11 @@ def test_impossible_options(options, message):
 def test_impossible_options_of_the_cascade(options, message):
     with torch.device("meta"), pytest.raises(BadOption, match=message):
         deeplab_v3_cascade_resnet50(num_classes=2, **options)
+
+
+@pytest.mark.parametrize(("crop", "output_stride", "cells"), [(513, 16, 33), (513, 8, 65), (769, 16, 49), (769, 8, 97)])
+def test_grids_of_the_papers_crops(crop, output_stride, cells):
+    with torch.device("meta"):
+        network = deeplab_v3_resnet50(num_classes=2, width=1 / 16, output_stride=output_stride).eval()
+        head = network.heads(torch.empty(1, 3, crop, crop))["logits"]
+    assert head.scores.shape[-2:] == (cells, cells)

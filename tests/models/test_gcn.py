@@ -140,11 +140,12 @@ def test_has_nine_refinements_or_none():
     assert count(network) - count(without) == 9 * 2 * (9 * 21**2 + 21)
 
 
-def test_grids_of_a_crop_of_512():
-    """The last map is 16 x 16, which the kernel of 15 nearly covers."""
+def test_grids_of_the_crops():
+    """The last map of 512 is 16 x 16, which the kernel of 15 nearly covers; that of Cityscapes' 800 is 25 x 25."""
     with torch.device("meta"):
         network = gcn_resnet152(num_classes=21).eval()
         features = network.backbone(torch.empty(1, 3, 512, 512))
+        assert network.backbone(torch.empty(1, 3, 800, 800)).res5.shape[-2:] == (25, 25)
     assert [f.shape[-1] for f in features] == [128, 64, 32, 16]
     unit = network.backbone.layer2[0]
     assert (unit.conv1.stride, unit.conv2.stride) == ((2, 2), (1, 1))
