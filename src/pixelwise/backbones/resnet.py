@@ -21,7 +21,7 @@ Several flavors share names and shapes, so that weights of one load silently int
 """
 
 from collections import OrderedDict
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, TypedDict, Unpack
 
 from torch import Tensor, nn
 
@@ -33,6 +33,16 @@ from pixelwise.layers.small_batch import BatchNorm2d
 
 StrideIn = Literal["1x1", "3x3"]
 StemPool = Literal["padded", "padded_ceil", "unpadded"]
+
+
+class Options(TypedDict, total=False):
+    """What the builders take besides the classes: `in_channels`, 3; `width`, 1; and the flavor, see above."""
+
+    in_channels: int
+    width: float
+    stride_in: StrideIn
+    deep_stem: bool
+    stem_pool: StemPool
 
 
 class ResNetFeatures(NamedTuple):
@@ -184,21 +194,9 @@ class ResNetClassifier(ResNet):
         units: tuple[int, int, int, int],
         *,
         num_classes: int = 1000,
-        in_channels: int = 3,
-        width: float = 1.0,
-        stride_in: StrideIn = "3x3",
-        deep_stem: bool = False,
-        stem_pool: StemPool = "padded",
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(
-            unit,
-            units,
-            in_channels=in_channels,
-            width=width,
-            stride_in=stride_in,
-            deep_stem=deep_stem,
-            stem_pool=stem_pool,
-        )
+        super().__init__(unit, units, **options)
         check_channels(num_classes=num_classes)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
         self.flatten = nn.Flatten()
@@ -210,176 +208,54 @@ class ResNetClassifier(ResNet):
         return logits
 
 
-def resnet18(*, in_channels: int = 3, width: float = 1.0, deep_stem: bool = False) -> ResNet:
+def resnet18(**options: Unpack[Options]) -> ResNet:
     """18 layers: 2, 2, 2, 2 basic units; 11 176 512 parameters."""
-    return ResNet(BasicBlock, (2, 2, 2, 2), in_channels=in_channels, width=width, deep_stem=deep_stem)
+    return ResNet(BasicBlock, (2, 2, 2, 2), **options)
 
 
-def resnet34(*, in_channels: int = 3, width: float = 1.0, deep_stem: bool = False) -> ResNet:
+def resnet34(**options: Unpack[Options]) -> ResNet:
     """34 layers: 3, 4, 6, 3 basic units; 21 284 672 parameters."""
-    return ResNet(BasicBlock, (3, 4, 6, 3), in_channels=in_channels, width=width, deep_stem=deep_stem)
+    return ResNet(BasicBlock, (3, 4, 6, 3), **options)
 
 
-def resnet50(
-    *,
-    in_channels: int = 3,
-    width: float = 1.0,
-    stride_in: StrideIn = "3x3",
-    deep_stem: bool = False,
-    stem_pool: StemPool = "padded",
-) -> ResNet:
+def resnet50(**options: Unpack[Options]) -> ResNet:
     """50 layers: 3, 4, 6, 3 bottlenecks; 23 508 032 parameters, 23 631 808 with the deep stem."""
-    return ResNet(
-        Bottleneck,
-        (3, 4, 6, 3),
-        in_channels=in_channels,
-        width=width,
-        stride_in=stride_in,
-        deep_stem=deep_stem,
-        stem_pool=stem_pool,
-    )
+    return ResNet(Bottleneck, (3, 4, 6, 3), **options)
 
 
-def resnet101(
-    *,
-    in_channels: int = 3,
-    width: float = 1.0,
-    stride_in: StrideIn = "3x3",
-    deep_stem: bool = False,
-    stem_pool: StemPool = "padded",
-) -> ResNet:
+def resnet101(**options: Unpack[Options]) -> ResNet:
     """101 layers: 3, 4, 23, 3 bottlenecks; 42 500 160 parameters, 42 623 936 with the deep stem."""
-    return ResNet(
-        Bottleneck,
-        (3, 4, 23, 3),
-        in_channels=in_channels,
-        width=width,
-        stride_in=stride_in,
-        deep_stem=deep_stem,
-        stem_pool=stem_pool,
-    )
+    return ResNet(Bottleneck, (3, 4, 23, 3), **options)
 
 
-def resnet152(
-    *,
-    in_channels: int = 3,
-    width: float = 1.0,
-    stride_in: StrideIn = "3x3",
-    deep_stem: bool = False,
-    stem_pool: StemPool = "padded",
-) -> ResNet:
+def resnet152(**options: Unpack[Options]) -> ResNet:
     """152 layers: 3, 8, 36, 3 bottlenecks; 58 143 808 parameters, 58 267 584 with the deep stem."""
-    return ResNet(
-        Bottleneck,
-        (3, 8, 36, 3),
-        in_channels=in_channels,
-        width=width,
-        stride_in=stride_in,
-        deep_stem=deep_stem,
-        stem_pool=stem_pool,
-    )
+    return ResNet(Bottleneck, (3, 8, 36, 3), **options)
 
 
-def resnet18_classifier(
-    *,
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    width: float = 1.0,
-    deep_stem: bool = False,
-) -> ResNetClassifier:
+def resnet18_classifier(*, num_classes: int = 1000, **options: Unpack[Options]) -> ResNetClassifier:
     """The classifier of 18 layers; 11 689 512 parameters for 1000 classes."""
-    return ResNetClassifier(
-        BasicBlock,
-        (2, 2, 2, 2),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=width,
-        deep_stem=deep_stem,
-    )
+    return ResNetClassifier(BasicBlock, (2, 2, 2, 2), num_classes=num_classes, **options)
 
 
-def resnet34_classifier(
-    *,
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    width: float = 1.0,
-    deep_stem: bool = False,
-) -> ResNetClassifier:
+def resnet34_classifier(*, num_classes: int = 1000, **options: Unpack[Options]) -> ResNetClassifier:
     """The classifier of 34 layers; 21 797 672 parameters for 1000 classes."""
-    return ResNetClassifier(
-        BasicBlock,
-        (3, 4, 6, 3),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=width,
-        deep_stem=deep_stem,
-    )
+    return ResNetClassifier(BasicBlock, (3, 4, 6, 3), num_classes=num_classes, **options)
 
 
-def resnet50_classifier(
-    *,
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    width: float = 1.0,
-    stride_in: StrideIn = "3x3",
-    deep_stem: bool = False,
-    stem_pool: StemPool = "padded",
-) -> ResNetClassifier:
+def resnet50_classifier(*, num_classes: int = 1000, **options: Unpack[Options]) -> ResNetClassifier:
     """The classifier of 50 layers; 25 557 032 parameters for 1000 classes."""
-    return ResNetClassifier(
-        Bottleneck,
-        (3, 4, 6, 3),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=width,
-        stride_in=stride_in,
-        deep_stem=deep_stem,
-        stem_pool=stem_pool,
-    )
+    return ResNetClassifier(Bottleneck, (3, 4, 6, 3), num_classes=num_classes, **options)
 
 
-def resnet101_classifier(
-    *,
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    width: float = 1.0,
-    stride_in: StrideIn = "3x3",
-    deep_stem: bool = False,
-    stem_pool: StemPool = "padded",
-) -> ResNetClassifier:
+def resnet101_classifier(*, num_classes: int = 1000, **options: Unpack[Options]) -> ResNetClassifier:
     """The classifier of 101 layers; 44 549 160 parameters for 1000 classes."""
-    return ResNetClassifier(
-        Bottleneck,
-        (3, 4, 23, 3),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=width,
-        stride_in=stride_in,
-        deep_stem=deep_stem,
-        stem_pool=stem_pool,
-    )
+    return ResNetClassifier(Bottleneck, (3, 4, 23, 3), num_classes=num_classes, **options)
 
 
-def resnet152_classifier(
-    *,
-    num_classes: int = 1000,
-    in_channels: int = 3,
-    width: float = 1.0,
-    stride_in: StrideIn = "3x3",
-    deep_stem: bool = False,
-    stem_pool: StemPool = "padded",
-) -> ResNetClassifier:
+def resnet152_classifier(*, num_classes: int = 1000, **options: Unpack[Options]) -> ResNetClassifier:
     """The classifier of 152 layers; 60 192 808 parameters for 1000 classes."""
-    return ResNetClassifier(
-        Bottleneck,
-        (3, 8, 36, 3),
-        num_classes=num_classes,
-        in_channels=in_channels,
-        width=width,
-        stride_in=stride_in,
-        deep_stem=deep_stem,
-        stem_pool=stem_pool,
-    )
+    return ResNetClassifier(Bottleneck, (3, 8, 36, 3), num_classes=num_classes, **options)
 
 
 def _deep_stem(in_channels: int, inner: int, out_channels: int) -> nn.Sequential:
