@@ -149,3 +149,16 @@ def test_published_pictures_give_the_reference_figures(real_data: Path):
     scores = matrix.scores()
     found = scores.pixel_accuracy, scores.mean_accuracy, scores.mean_iou, scores.frequency_weighted_iou
     assert found == pytest.approx((0.99067, 0.99428, 0.95535, 0.98184), abs=5e-6)
+
+
+@pytest.mark.parametrize("pixels", [1, 2, 3, 4, 5, 7, 1001])
+def test_bytes_are_counted_as_any_other_integers(pixels):
+    """In fours, and what is left over; 254 classes and void."""
+    random = np.random.default_rng(pixels)
+    target, prediction = random.integers(0, 256, pixels), random.integers(0, 254, pixels)
+    target[target == 254] = 255
+    quick, plain = ConfusionMatrix(254), ConfusionMatrix(254)
+    quick.update(prediction.astype(np.uint8), target.astype(np.uint8))
+    plain.update(prediction, target)
+    assert (quick.counts == plain.counts).all()
+    assert quick.counts.sum() == (target != 255).sum()
