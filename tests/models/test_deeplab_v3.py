@@ -155,7 +155,7 @@ def test_cascade_from_its_layers():
     """Three bottlenecks a block, behind one another; a shortcut with a stride takes every other cell."""
     network = deeplab_v3_cascade_resnet50(num_classes=4, width=1 / 32, output_stride=64, blocks=6).eval()
     images = torch.randn(2, 3, 100, 161)
-    values = super(CascadedResNet, network.backbone).forward(images).res5
+    values = network.backbone.stages(images).res5
     for block, stride, base in ((network.backbone.layer5, 2, 1), (network.backbone.layer6, 1, 2)):
         for index, unit in enumerate(block):
             here, dilation = (stride if index == 0 else 1), base * (1, 2, 1)[index]

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from pixelwise.backbones.resnet import ResNet
+from pixelwise.backbones.resnet import ResNetStages
 from pixelwise.models import MODELS, build
 
 HALF = ("Dropout", 0.5)
@@ -116,7 +116,7 @@ def test_dropout_is_used(name):
 def test_flavors_of_resnet(name):
     with torch.device("meta"):
         network = build(name, num_classes=2, width=1 / 16)
-    (trunk,) = (m for m in network.modules() if isinstance(m, ResNet))
+    (trunk,) = (m for m in network.modules() if isinstance(m, ResNetStages))
     stem, pool, stride_in = FLAVORS[name]
     assert isinstance(trunk.conv1, nn.Sequential) == (stem == "3x3")
     assert (trunk.maxpool.padding, trunk.maxpool.ceil_mode) == pool

@@ -63,8 +63,8 @@ class ResNetChannels(NamedTuple):
     res5: int
 
 
-class ResNet(nn.Module):
-    """Stem and four stages of units: (N, C, H, W) → `ResNetFeatures`.
+class ResNetStages(nn.Module):
+    """Stem and four stages of units, which trunk and classifier share.
 
     A picture of any size from 1 × 1 up: each stride gives ⌈size/2⌉, but a pool that rounds up may give one cell more. A
     side of 1 or 2 pixels, too small for an unpadded pool, is mirrored to 3.
@@ -113,8 +113,8 @@ class ResNet(nn.Module):
         )
         he_initialize(self, "fan_out")
 
-    def forward(self, images: Tensor) -> ResNetFeatures:
-        """The four maps."""
+    def stages(self, images: Tensor) -> ResNetFeatures:
+        """The four maps of pictures (N, C, H, W)."""
         if self.maxpool.padding == 0:
             images = mirror_to_at_least(images, (3, 3))
         stem = self.maxpool(self.relu(self.bn1(self.conv1(images))))  # 1/4
@@ -122,6 +122,14 @@ class ResNet(nn.Module):
         res3 = self.layer2(res2)  # 1/8
         res4 = self.layer3(res3)  # 1/16
         return ResNetFeatures(res2, res3, res4, self.layer4(res4))  # 1/32
+
+
+class ResNet(ResNetStages):
+    """The trunk: (N, C, H, W) → `ResNetFeatures`."""
+
+    def forward(self, images: Tensor) -> ResNetFeatures:
+        """The four maps."""
+        return self.stages(images)
 
 
 class BasicBlock(nn.Module):
@@ -181,7 +189,7 @@ class Bottleneck(nn.Module):
         return summed
 
 
-class ResNetClassifier(ResNet):
+class ResNetClassifier(ResNetStages):
     """The classifier of the paper: (N, C, H, W) → (N, K) logits; torchvision's names, `fc` included.
 
     Args:
@@ -202,9 +210,9 @@ class ResNetClassifier(ResNet):
         self.flatten = nn.Flatten()
         self.fc = nn.Linear(self.channels.res5, num_classes)
 
-    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # a classifier gives logits, not maps
+    def forward(self, images: Tensor) -> Tensor:
         """(N, C, H, W) → (N, K) logits."""
-        logits: Tensor = self.fc(self.flatten(self.avgpool(super().forward(images).res5)))
+        logits: Tensor = self.fc(self.flatten(self.avgpool(self.stages(images).res5)))
         return logits
 
 

@@ -7,14 +7,16 @@ takes the argmax, or counts a confusion matrix, the last two in row bands withou
 
 Conventions, with i the output index (spec, networks-2015-2017 §0.3; networks-2014-2016 §1.5, §1.7, §2.3):
 
-| maker           | coarse coordinate of output i                         | used by                          |
-| --------------- | ----------------------------------------------------- | -------------------------------- |
-| `identity`      | i                                                     | U-Net, SegNet                    |
-| `half_pixel`    | (i + 0.5)·h/H − 0.5, clamped                          | torchvision                      |
-| `align_corners` | i·(h − 1)/(H − 1), 0 where H = 1                      | Caffe's Interp, PSPNet, DeepLab  |
-| `zoom`          | (i + offset)/factor, clamped                          | Dilation, DeepLab v1 on 8n + 1   |
-| `blocks`        | (i + 0.5)/factor − 0.5, clamped: a cell is a block    | FCN with `padding="same"`        |
-| `deconvolution` | two taps of the bilinear kernel at i + offset         | FCN (kernels 2·factor, 63 for 32) |
+| maker           | coarse coordinate of output i                      | used by                                |
+| --------------- | -------------------------------------------------- | -------------------------------------- |
+| `identity`      | i                                                  | U-Net, SegNet, GCN                     |
+| `half_pixel`    | (i + 0.5)·h/H − 0.5, clamped                       | torchvision                            |
+| `align_corners` | i·(h − 1)/(H − 1), 0 where H = 1                   | maps inside PSPNet, RefineNet; scales  |
+| `zoom`          | (i + offset)/factor, clamped; Caffe's Interp       | DeepLab, PSPNet, Dilation, RefineNet   |
+| `blocks`        | (i + 0.5)/factor − 0.5, clamped: a cell is a block | FCN with `padding="same"`              |
+| `deconvolution` | two taps of the bilinear kernel at i + offset      | FCN (kernels 2·factor, 63), Dilation10 |
+
+Align-corners and zoom are the same on sizes (h − 1)·factor + 1; Interp is defined there.
 
 **Differences:** a deconvolution here has the taps of the float64 formula rounded to float32 once.
 """

@@ -46,7 +46,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pixelwise.backbones.resnet import Bottleneck, ResNet, resnet50, resnet101
+from pixelwise.backbones.resnet import Bottleneck, ResNet, ResNetStages, resnet50, resnet101
 from pixelwise.errors import BadOption
 from pixelwise.layers.channels import check_channels, check_counts, scaled
 from pixelwise.layers.conv import conv_bn_relu
@@ -148,7 +148,7 @@ class ASPP(nn.Module):
         return projected
 
 
-class CascadedResNet(ResNet):
+class CascadedResNet(ResNetStages):
     """ResNet, and behind it copies of its last block: (N, C, H, W) → (N, 2048, h, w).
 
     The copies are `layer5`, `layer6` …, and each halves the grid before any surgery, as layer2 to layer4 do. Each adds
@@ -173,9 +173,9 @@ class CascadedResNet(ResNet):
         for name in self.copies:
             self.add_module(name, _block(self.channels.res5, units[3]))
 
-    def forward(self, images: Tensor) -> Tensor:  # type: ignore[override]  # the last map, not the four of a ResNet
+    def forward(self, images: Tensor) -> Tensor:
         """The map of the last block."""
-        values = super().forward(images).res5
+        values = self.stages(images).res5
         for name in self.copies:
             values = self.get_submodule(name)(values)
         return values

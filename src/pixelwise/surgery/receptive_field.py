@@ -12,7 +12,7 @@ would lie there. Left out of account is where weights happen to be zero, but for
 it copies a cell, it sees no other.
 
 **Whole picture:** a mean, a matrix product or a normalization over more than a tenth of the picture, and adaptive
-pooling, whose window grows with the picture, see all of it. An operation that `seen_through` does not know raises.
+pooling, whose window grows with the picture, see all of it. An operation without a rule raises.
 """
 
 import copy
@@ -28,8 +28,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pixelwise.errors import ShapeError, UnknownName
-from pixelwise.surgery.seen import Array, Field, Seen
-from pixelwise.surgery.seen_through import RULES, Call, elementwise, tensors_in
+from pixelwise.surgery.receptive_intervals import Array, Field, Seen
+from pixelwise.surgery.receptive_rules import RULES, Call, elementwise, tensors_in
 
 # one after the other: the first for fields up to 2700 pixels, the next for those up to 5400, and the last for grids
 # that lie right on multiples of their strides alone, where the others suit align-corners

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelwise.errors import ShapeError
-from pixelwise.surgery.seen import Field, Seen, reshape, union
+from pixelwise.surgery.receptive_intervals import Field, Seen, reshape, union
 
 
 def tensors_in(value: Any) -> Iterable[Tensor]:
