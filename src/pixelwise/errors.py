@@ -9,6 +9,7 @@ PixelwiseError
 ├── DataError       (OSError)      files missing, unreadable or mismatched
 │   └── DataQuestion               files that can be read in several ways, and what would answer it
 ├── WeightsError    (ValueError)   names or shapes do not fit, checksum differs
+├── SurgeryError    (ValueError)   a network cannot be changed as asked; names the layer and why
 ├── CheckpointError (ValueError)   not ours, newer format, truncated
 └── TrainingError   (RuntimeError) training cannot go on: not-a-number, memory, disk
 ```
@@ -63,6 +64,10 @@ class DataQuestion(DataError):
 
 class WeightsError(PixelwiseError, ValueError):
     """Names or shapes of weights do not fit the network."""
+
+
+class SurgeryError(PixelwiseError, ValueError):
+    """A network holds a layer or an operation that cannot be changed as asked."""
 
 
 class CheckpointError(PixelwiseError, ValueError):

@@ -1,0 +1,140 @@
+"""A network's graph: the same function, with the modules' names, decided where it asks for sizes."""
+
+from collections import OrderedDict
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from pixelwise.backbones import CLASSIFIERS
+from pixelwise.errors import ShapeError, SurgeryError
+from pixelwise.surgery.graph import add_layer, described, first_channels, module_of, strides, trace, value
+
+
+class Careful(nn.Module):
+    """Asks for sizes in all the ways that networks do."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, stride=2)
+        self.drop = 0.5
+
+    def forward(self, images):
+        if min(images.shape[-2:]) < 8:
+            raise ShapeError("too small")
+        for side in images.shape[-2:]:
+            assert int(side) == side and float(side) == side
+        height, width = images.shape[2], images.size(3)
+        values = self.conv(images)
+        for _ in range(height // 16):
+            values = values.relu()
+        assert len(values.shape) == 4
+        values = F.dropout(values, self.drop, self.training)
+        values = F.dropout2d(values, 0.25, training=self.training)
+        values = F.dropout(values, 0.0)  # in both modes, as it is written
+        values.add_(1)
+        return values.view(values.size(0), -1, values.shape[2] * values.shape[3]) * (2 if width > height else 1)
+
+
+@pytest.mark.parametrize("name", CLASSIFIERS)
+def test_the_same_scores(name):
+    network = CLASSIFIERS[name](num_classes=5, width=1 / 16)
+    size = 227 if name == "alexnet" else 224
+    traced = trace(network, (size, size))
+    images = torch.randn(2, 3, size, size)
+    assert traced.training
+    with torch.no_grad():
+        assert torch.equal(traced.eval()(images), network.eval()(images))
+    assert traced.state_dict().keys() == network.state_dict().keys()
+    own = dict(network.named_parameters())
+    assert all(parameter is own[path] for path, parameter in traced.named_parameters())
+
+
+def test_decisions_are_those_of_the_size():
+    network = Careful()
+    traced = trace(network, (32, 40)).eval()
+    images = torch.randn(1, 3, 32, 40)
+    assert torch.equal(traced(images), network.eval()(images))
+    assert traced(torch.randn(2, 3, 5, 9)).shape == (2, 4, 2 * 4)  # the check is gone, sizes are not
+    assert [node.target for node in traced.graph.nodes if node.op == "call_method"].count("relu") == 2
+    with pytest.raises(ShapeError, match="too small"):
+        trace(network, (7, 40))
+
+
+def test_values_are_those_of_the_size():
+    traced = trace(Careful(), (32, 40))
+    (conv,) = (node for node in traced.graph.nodes if node.op == "call_module" and node.target == "conv")
+    assert value(conv).shape == (1, 4, 15, 19)
+    assert value(conv).device.type == "meta"
+    assert module_of(conv) is traced.conv
+    assert described(conv) == "layer conv (Conv2d)"
+    assert module_of(conv.args[0]) is None
+
+
+def test_no_mode_changes():
+    network = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), Careful(), nn.BatchNorm2d(4))
+    network[2].conv = nn.Conv2d(4, 4, 3)
+    network[1].eval()
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    with pytest.raises(SurgeryError):  # the last norm gets three axes
+        trace(network, (32, 32))
+    assert [module.training for module in network] == [True, False, True, True]
+    assert all(torch.equal(tensor, network.state_dict()[name]) for name, tensor in before.items())
+    traced = trace(network[:3].eval(), (32, 32))
+    assert not any(module.training for module in traced.modules())
+
+
+def test_dropout_by_a_function_follows_the_mode():
+    traced = trace(Careful(), (32, 40))
+    layers = [module for module in traced.modules() if isinstance(module, nn.Dropout | nn.Dropout2d)]
+    assert [(type(layer), layer.p) for layer in layers] == [(nn.Dropout, 0.5), (nn.Dropout2d, 0.25)]
+    images = torch.randn(1, 3, 32, 40)
+    traced.train()
+    assert not torch.equal(traced(images), traced(images))
+    traced.eval()
+    assert torch.equal(traced(images), traced(images))
+
+
+def test_names_beside_those_that_are_taken():
+    traced = trace(nn.Sequential(OrderedDict(pad=nn.Conv2d(3, 2, 1))), (4, 4))
+    assert [add_layer(traced, "pad", nn.Identity()) for _ in range(2)] == ["pad_1", "pad_2"]
+    assert isinstance(traced.pad, nn.Conv2d)
+
+
+def test_strides_of_all_maps():
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, (3, 5), stride=(2, 1)),
+        nn.MaxPool2d(3, stride=(1, 7), ceil_mode=True),
+        nn.Upsample(scale_factor=4),
+        nn.Flatten(),
+        nn.LazyLinear(2),
+    )
+    network(torch.randn(1, 3, 30, 40))
+    found = {node.target: tuple(map(str, pair)) for node, pair in strides(trace(network, (30, 40))).items()}
+    assert found == {"input": ("1", "1"), "0": ("2", "1"), "1": ("2", "7"), "2": ("1/2", "7/4")}
+
+
+def test_the_first_convolution_says_the_channels():
+    assert first_channels(nn.Sequential(nn.ReLU(), nn.Conv2d(5, 4, 1), nn.Conv2d(4, 4, 1))) == 5
+    assert first_channels(nn.ReLU()) == 3
+    assert value(next(iter(trace(nn.ReLU(), (4, 6), in_channels=2).graph.nodes))).shape == (1, 2, 4, 6)
+
+
+class ByValue(nn.Module):
+    def forward(self, images):
+        return images.relu() if images.sum() > 0 else images
+
+
+@pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (ByValue(), "ByValue cannot be followed on a picture"),
+        (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2)), "same reduction dim.*pass another size"),
+        (nn.Sequential(nn.Conv2d(3, 4, 30)), "Kernel size can't be greater than actual input size"),
+    ],
+)
+def test_refuses_in_one_line(network, message):
+    with pytest.raises(SurgeryError, match=message) as caught:
+        trace(network, (8, 8))
+    assert "\n" not in str(caught.value)
