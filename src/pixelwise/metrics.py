@@ -56,6 +56,11 @@ class Scores:
     classes_left_out: int
     confusion: Counts
 
+    @property
+    def quality(self) -> float:
+        """What the best model of a run is chosen by: mean IoU."""
+        return self.mean_iou
+
     def to_record(self) -> dict[str, Any]:
         """Plain numbers for JSON, with None for not-a-number."""
         return {

@@ -4,6 +4,7 @@ The file is a `.safetensors`: the weights, and in its header, under the key "pix
 architecture, classes and colors, normalization, recipe and scores. No pickle is read or written.
 """
 
+import difflib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,9 +21,10 @@ from torch import nn
 
 from pixelwise.data.decode import decode_image
 from pixelwise.data.sample import Dataset
-from pixelwise.errors import CheckpointError, LabelError, ShapeError
+from pixelwise.errors import CheckpointError, LabelError, ShapeError, UnknownName
 from pixelwise.files import replacing, write_text
 from pixelwise.inference.evaluate import Evaluation, evaluate_network
+from pixelwise.inference.heatmap import class_heatmap
 from pixelwise.inference.pictures import confidence_png, overlay, palette_png, polygons, write_picture
 from pixelwise.inference.predict import DensePrediction, Precision, predict_image
 from pixelwise.labels import LabelSet
@@ -33,6 +35,7 @@ from pixelwise.version import VERSION
 
 FORMAT = 1
 KEY = "pixelwise"
+LISTED = 30  # classes that an error lists
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Segmenter:
     """A network, its normalization and its classes, with the record of how it was built.
 
     Attributes:
-        architecture: {"builder": name in MODELS, "options": {…}}.
+        architecture: {"builder": name in MODELS or CONVERTED, "options": {…}}.
         recipe: how it was trained; empty when unknown.
         scores: what it reached, with "split" and "protocol"; empty when unmeasured.
         precision: what `predict` uses: "bf16" only where validation showed nearly the same labels.
@@ -130,14 +133,7 @@ class Segmenter:
             DataError: the file cannot be read.
             ShapeError: its channels are not the network's.
         """
-        if isinstance(image, str | Path):
-            name, pixels = Path(image).stem, decode_image(Path(image))
-        else:
-            name, pixels = "image", np.asarray(image)
-            if pixels.ndim == 2:
-                pixels = pixels[..., None]
-            if pixels.ndim != 3 or pixels.size == 0:
-                raise ShapeError(f"an image is (H, W, C) or (H, W) and not empty, got {pixels.shape}")
+        name, pixels = _opened(image)
         dense = self.predict_dense(pixels, precision=precision, flip=flip, confidence=confidence, name=name)
         return Prediction(dense.labels, dense.confidence, pixels, self.labels, name)
 
@@ -161,6 +157,45 @@ class Segmenter:
             confidence=confidence,
             name=name,
         )
+
+    def heatmap(
+        self, image: str | Path | NDArray[Any], name: str, *, precision: Precision | None = None
+    ) -> NDArray[np.float32]:
+        """The probability 0–1 of a class at every pixel, (H, W).
+
+        Args:
+            image: as for `predict`.
+            name: of the class.
+            precision: "fp32" or "bf16"; the model's own if left out.
+
+        Raises:
+            UnknownName: there is no such class; names the nearest.
+            DataError: the file cannot be read.
+            ShapeError: its channels are not the network's.
+        """
+        index = self.class_index(name)
+        stem, pixels = _opened(image)
+        self.network.eval()
+        return class_heatmap(
+            self.network, self.normalization, pixels, index, precision=precision or self.precision, name=stem
+        ).probability
+
+    def class_index(self, name: str) -> int:
+        """The class of a name, 0…K−1, in capitals or not where that leaves one.
+
+        Raises:
+            UnknownName: there is no such class; names the nearest.
+        """
+        names = self.labels.names
+        if name in names:
+            return names.index(name)
+        plain = [known.casefold() for known in names]
+        if plain.count(name.casefold()) == 1:
+            return plain.index(name.casefold())
+        near = difflib.get_close_matches(name.casefold(), plain, n=1)
+        hint = f"; did you mean {names[plain.index(near[0])]!r}?" if near else "."
+        more = f" and {len(names) - LISTED} more" if len(names) > LISTED else ""
+        raise UnknownName(f"no class is called {name!r}{hint} The model knows: {', '.join(names[:LISTED])}{more}")
 
     @property
     def parameters(self) -> int:
@@ -279,6 +314,18 @@ def evaluate_pictures(
         flip=flip,
         progress=progress,
     )
+
+
+def _opened(image: str | Path | NDArray[Any]) -> tuple[str, NDArray[Any]]:
+    """The name of a picture, and its pixels (H, W, C)."""
+    if isinstance(image, str | Path):
+        return Path(image).stem, decode_image(Path(image))
+    pixels = np.asarray(image)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.size == 0:
+        raise ShapeError(f"an image is (H, W, C) or (H, W) and not empty, got {pixels.shape}")
+    return "image", pixels
 
 
 def _versions() -> dict[str, str]:

@@ -13,9 +13,11 @@ from PIL import Image
 
 import pixelwise as pw
 from pixelwise.errors import BadOption, CheckpointError, DataError, TrainingError, UnknownName
-from pixelwise.flow import fit as fit_module
+from pixelwise.flow import train as train_module
 from pixelwise.flow.evaluate import evaluate_folder
 from pixelwise.flow.plan import Plan
+from pixelwise.flow.run import alone_in
+from pixelwise.segmenter import Segmenter
 from pixelwise.training.loop import StepLogged
 
 
@@ -260,16 +262,16 @@ def test_two_fits_never_share_a_folder(folder, tmp_path, tiny, monkeypatch):
     (tmp_path / "runs" / "squares").mkdir(parents=True)
     assert pw.fit(folder, steps=1, settings=tiny).run.name == "squares-2"
     run = pw.fit(folder, out=tmp_path / "run", steps=1, settings=tiny).run
-    with fit_module._alone_in(run), pytest.raises(DataError, match="another fit is at work in .*run; wait for it"):
+    with alone_in(run), pytest.raises(DataError, match="another fit is at work in .*run; wait for it"):
         pw.fit(folder, out=run, resume=True)
     reading = tmp_path / "reading"  # the first one has no plan yet; the second must not remove its folder
     reading.mkdir()
-    with fit_module._alone_in(reading, fresh=True):
+    with alone_in(reading, fresh=True):
         with pytest.raises(DataError, match="another fit is at work"):
             pw.fit(folder, out=reading, steps=1, settings=tiny)
         assert (reading / ".lock").exists()
     assert not reading.exists()
-    with pytest.raises(DataError, match="another fit is at work"), fit_module._alone_in(run, fresh=True):
+    with pytest.raises(DataError, match="another fit is at work"), alone_in(run, fresh=True):
         pass  # it was made between the look at the folder and the lock
     assert (run / "plan.yaml").exists()
 
@@ -379,7 +381,7 @@ def test_evaluate_leaves_out_what_was_trained_on(folder, tmp_path, tiny):
 
 
 def test_a_full_disk_keeps_the_last_model(folder, tmp_path, tiny, monkeypatch):
-    save = fit_module.Segmenter.save
+    save = Segmenter.save
     calls = []
 
     def full(self, path):
@@ -388,8 +390,8 @@ def test_a_full_disk_keeps_the_last_model(folder, tmp_path, tiny, monkeypatch):
             raise OSError(28, "No space left on device")
         return save(self, path)
 
-    monkeypatch.setattr(fit_module.Segmenter, "save", full)
-    monkeypatch.setattr(fit_module, "evaluate_network", _improving(fit_module.evaluate_network))
+    monkeypatch.setattr(Segmenter, "save", full)
+    monkeypatch.setattr(train_module, "evaluate_network", _improving(train_module.evaluate_network))
     with pytest.raises(TrainingError, match="could not be written to .*No space left.*the one before it is kept"):
         pw.fit(folder, out=tmp_path / "run", steps=10, settings=tiny | {"validate_every": 2})
     assert pw.load(tmp_path / "run" / "model.safetensors")

@@ -6,7 +6,6 @@ from pixelwise.errors import BadOption
 from pixelwise.models.deeplab_v1 import (
     DeepLabVGG16,
     FullyConnected,
-    decimate,
     deeplab_4x4,
     deeplab_4x4_rate8,
     deeplab_7x7,
@@ -214,14 +213,3 @@ def test_impossible_numbers(build):
 def test_fc6_keeps_the_size():
     for kernel, rate in [(7, 4), (4, 4), (4, 8), (3, 12)]:
         assert FullyConnected(2, 4, kernel=kernel, rate=rate)(torch.zeros(1, 2, 5, 1)).shape == (1, 4, 5, 1)
-
-
-def test_decimation_keeps_what_belongs_together():
-    """fc6 of 7 × 7 and 16 filters to 4 × 4 and 4 filters; fc7 keeps the same 4, as inputs and as filters."""
-    fc6, fc7 = torch.randn(16, 5, 7, 7), torch.randn(16, 16, 1, 1)
-    small6 = decimate(fc6, taps=4, filters=4)
-    small7 = decimate(decimate(fc7, taps=1, filters=4).transpose(0, 1), taps=1, filters=4).transpose(0, 1)
-    kept = [0, 5, 10, 15]
-    for i, o in enumerate(kept):
-        torch.testing.assert_close(small6[i], fc6[o][:, ::2, ::2])
-        torch.testing.assert_close(small7[i], fc7[o][kept])

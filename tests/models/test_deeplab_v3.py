@@ -216,8 +216,8 @@ def test_impossible_options(options, message):
     [
         ({"blocks": 8}, "blocks must be 4, 5, 6 or 7, the number of the last one, got 8"),
         ({"blocks": 5.0}, "blocks must be 4, 5, 6 or 7, the number of the last one, got 5.0"),
-        ({"blocks": 5, "output_stride": 128}, "128 is not possible; this network can have 64, 32, 16, 8, 4, 2"),
-        ({"output_stride": 1}, "1 is not possible; this network can have 256, 128, 64, 32, 16, 8, 4, 2"),
+        ({"blocks": 5, "output_stride": 128}, "128 is not possible; this network can have 64, 32, 16, 8, 4, 2, 1"),
+        ({"output_stride": 3}, "3 is not possible; this network can have 256, 128, 64, 32, 16, 8, 4, 2, 1"),
         ({"multi_grid": (1, 2)}, r"a multi-grid needs one number for each of the 3 units, got \(1, 2\)"),
     ],
 )

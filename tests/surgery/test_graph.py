@@ -138,3 +138,38 @@ def test_refuses_in_one_line(network, message):
     with pytest.raises(SurgeryError, match=message) as caught:
         trace(network, (8, 8))
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_no_pictures_at_all(dtype):
+    network = nn.Sequential(
+        nn.Conv2d(4, 6, (3, 5), stride=(2, 1), padding=(1, 0), dilation=(1, 2), groups=2),
+        nn.Conv2d(6, 4, 3, padding="same"),
+        nn.Conv2d(4, 4, 3, padding="valid", bias=False),
+        nn.BatchNorm2d(4),
+        nn.MaxPool2d(2),
+        nn.Upsample(scale_factor=8),
+        nn.Flatten(),
+    ).to(dtype)
+    with_one, with_none = (trace(network, (30, 40), empty=empty) for empty in (False, True))
+    shapes = [[tuple(value(node).shape[1:]) for node in traced.graph.nodes] for traced in (with_one, with_none)]
+    assert (
+        shapes[0] == shapes[1] == [shapes[0][0], *(tuple(t.shape[1:]) for t in steps(network, 30, 40)), shapes[0][-1]]
+    )
+    assert [value(node).shape[0] for node in with_none.graph.nodes] == [0] * len(shapes[1])
+    found = [{node.name: sides for node, sides in strides(traced).items()} for traced in (with_one, with_none)]
+    assert found[0] == found[1]
+    with pytest.raises(SurgeryError, match="groups cannot take"):
+        trace(network, (9, 8), empty=True)
+    with pytest.raises(SurgeryError, match="groups cannot take"):
+        trace(network, (30, 40), in_channels=3, empty=True)
+    with pytest.raises(SurgeryError, match="strides cannot be told from 2304 pixels"):
+        strides(trace(nn.MaxPool2d(7), (30, 40), empty=True))
+
+
+def steps(network, height, width):
+    """What each layer gives."""
+    values = torch.zeros(1, 4, height, width, dtype=network[0].weight.dtype)
+    for layer in network.eval():
+        values = layer(values)
+        yield values

@@ -49,6 +49,13 @@ class Kind(StrEnum):
     datasets = "datasets"
 
 
+class LabelsFrom(StrEnum):
+    """What tells the classes of a folder."""
+
+    masks = "masks"
+    folders = "folders"
+
+
 FolderArgument = Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="A model.safetensors.", show_default=False)]
 AsOption = Annotated[
@@ -60,6 +67,10 @@ ClassesOption = Annotated[
 ]
 DatasetOption = Annotated[
     str | None, typer.Option(metavar="NAME", help="Read it as one of `pixelwise list datasets`; found if left out.")
+]
+LabelsOption = Annotated[
+    LabelsFrom,
+    typer.Option("--labels", help="What tells the classes: masks, or a folder for each class of whole pictures."),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
@@ -94,6 +105,13 @@ def fit(
     ] = None,
     as_: AsOption = None,
     classes: ClassesOption = None,
+    labels: LabelsOption = LabelsFrom.masks,
+    start: Annotated[
+        Path | None, typer.Option(metavar="MODEL", help="Begin with the weights of this model.safetensors.")
+    ] = None,
+    staged: Annotated[
+        bool, typer.Option("--staged", help="Train FCN-32s, 16s and 8s one after the other, each from the last.")
+    ] = False,
 ) -> None:
     """Learn a segmenter from a folder of pictures and masks: check, plan, train, evaluate, report."""
     from pixelwise.cli.show import FitDisplay
@@ -116,6 +134,9 @@ def fit(
             settings=_settings(set_ or []),
             read_as=as_ or (),
             classes=classes,
+            labels=labels.value,
+            start=start,
+            staged=staged,
             tell=display.tell,
             started_at=STARTED,
         )
@@ -130,6 +151,7 @@ def check(
     dataset: DatasetOption = None,
     as_: AsOption = None,
     classes: ClassesOption = None,
+    labels: LabelsOption = LabelsFrom.masks,
     write_classes: Annotated[
         Path | None, typer.Option("--write-classes", metavar="FILE", help="Write the classes to edit: classes.yaml.")
     ] = None,
@@ -150,6 +172,7 @@ def check(
                 dataset=dataset,
                 read_as=as_ or (),
                 classes=classes,
+                labels=labels.value,
                 write_classes=write_classes,
                 fix=fix,
                 page=page,
@@ -250,9 +273,12 @@ def evaluate(
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored pictures.")] = False,
     as_: AsOption = None,
     classes: ClassesOption = None,
+    labels: Annotated[
+        LabelsFrom | None, typer.Option("--labels", help="What tells the classes; as in training if left out.")
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes."""
+    """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes; or on class folders."""
     from pixelwise.cli.show import print_scores, progress_bar
     from pixelwise.data.answers import Answers
     from pixelwise.flow.evaluate import evaluate_folder
@@ -268,6 +294,7 @@ def evaluate(
             flip=flip,
             answers=Answers.of(as_ or ()),
             classes=classes,
+            labels=None if labels is None else labels.value,
             progress=progress,
         )
     if as_json:
@@ -275,6 +302,23 @@ def evaluate(
         typer.echo(json.dumps(record | evaluation.scores.to_record(), ensure_ascii=False))
     else:
         print_scores(Console(highlight=False), part, evaluation)
+
+
+@app.command()
+def heatmap(
+    classifier: ModelArgument,
+    image: Annotated[Path, typer.Argument(help="A picture.", show_default=False)],
+    name: Annotated[str, typer.Option("--class", metavar="NAME", help="Of which class.", show_default=False)],
+    out: Annotated[Path | None, typer.Option(help="A .png or .jpg; PICTURE-CLASS.png here if left out.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it if it exists.")] = False,
+) -> None:
+    """Draw where in a picture a class is likely: the picture, and the class's probability over it."""
+    from pixelwise.cli.show import print_heatmap
+    from pixelwise.flow.heatmap import draw_heatmap
+    from pixelwise.segmenter import load
+
+    drawn = draw_heatmap(load(classifier), image, name, out=out, overwrite=overwrite)
+    print_heatmap(Console(highlight=False), drawn)
 
 
 @app.command()

@@ -19,12 +19,19 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pixelwise.flow.doctor import Understanding
-    from pixelwise.flow.fit import FitEvent, FitResult
+    from pixelwise.flow.events import FitEvent
+    from pixelwise.flow.fit import FitResult
+    from pixelwise.flow.heatmap import Drawn
+    from pixelwise.inference.classify import Classification
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.labels import LabelSet
 
 MOST_CLASSES = 40  # rows of the table of classes
 PLAIN_EVERY = 10.0  # seconds between plain lines
+CAVEAT = (
+    "no label of a pixel was seen. The maps that this model gives say roughly where in a picture a class is, not where "
+    "it ends, and how good they are was not measured; each place gets one of these classes, also where there is none."
+)
 
 
 @contextmanager
@@ -77,6 +84,7 @@ class FitDisplay:
         self._what = ""
         self._plain = 0.0
         self._steps = 0
+        self._score = "mean IoU"
         self._mean_iou: float | None = None
         self._best: float | None = None
 
@@ -96,11 +104,11 @@ class FitDisplay:
 
     def tell(self, event: "FitEvent") -> None:
         """Show one event."""
-        from pixelwise.flow import fit as flow
+        from pixelwise.flow import events
         from pixelwise.training import loop
 
         match event:
-            case flow.Started(minutes=minutes, run=run):
+            case events.Started(minutes=minutes, run=run):
                 if minutes is not None:
                     self.console.print(
                         f"This will take about {minutes:g} minutes, everything included. Results go to "
@@ -110,26 +118,36 @@ class FitDisplay:
                     self.console.print(
                         f"Results go to {escape(str(run))}/. Ctrl-C ends it early with what was learned."
                     )
-            case flow.Understood(understanding=understanding):
+            case events.Understood(understanding=understanding):
                 self._stop_bar()
                 print_understanding(self.console, understanding, short=True)
-            case flow.Planned(plan=plan, resumed=resumed):
+            case events.Planned(plan=plan, resumed=resumed):
                 self._stop_bar()
                 self._steps = plan.recipe.steps
+                if plan.data.get("labels_from") == "folders":
+                    self._score = "accuracy of pictures"
                 if resumed:
                     self.console.print("Going on with the stored plan.")
                 else:
                     self._plan(plan)
-            case flow.Progressed(what=what, done=done, total=total):
+            case events.StageBegan():
+                self._stop_bar()
+                self._steps, self._mean_iou, self._best = event.steps, None, None
+                steps = f"{event.steps} step{'s' if event.steps != 1 else ''}"
+                self.console.print(f"[bold]Stage {event.number} of {event.total}: {event.model}[/bold], {steps}")
+            case events.WeightsTaken(begun=begun):
+                self._stop_bar()
+                self.console.print(f"Weights of {begun}", markup=False, soft_wrap=True)
+            case events.Progressed(what=what, done=done, total=total):
                 self._count(what, done, total)
             case loop.StepLogged():
                 self._step(event)
             case loop.Validated(step=step, scores=scores, best=best):
-                self._mean_iou = scores.mean_iou
-                self._best = scores.mean_iou if best else self._best
+                self._mean_iou = score_of(scores)
+                self._best = self._mean_iou if best else self._best
                 if not self.console.is_terminal:
                     note = "  (best so far)" if best else ""
-                    self.console.print(f"step {step}: validation mean IoU {scores.mean_iou:.3f}{note}")
+                    self.console.print(f"step {step}: validation {self._score} {self._mean_iou:.3f}{note}")
             case loop.Ended(reason=reason, step=step, seconds=seconds):
                 self._stop_bar()
                 self.console.print(
@@ -146,10 +164,8 @@ class FitDisplay:
             self.console.print(f"  pixelwise fit {folder} --resume --out {run}", soft_wrap=True, markup=False)
             return
         self.console.print()
-        headline = f"Mean IoU {result.scores.mean_iou:.3f} on the {result.split} pictures"
-        self.console.print(f"[bold]{headline}[/bold], pixel accuracy {result.scores.pixel_accuracy:.3f}")
         assert result.segmenter is not None
-        self.console.print(_score_table(result.scores, result.segmenter.labels))
+        self._scores(result.scores, result.split, result.segmenter.labels)
         self.console.print(f"Report:  {result.report}", soft_wrap=True, markup=False)
         self.console.print(f"Model:   {run / 'model.safetensors'}", soft_wrap=True, markup=False)
         self.console.print(
@@ -157,6 +173,22 @@ class FitDisplay:
             soft_wrap=True,
             markup=False,
         )
+
+    def _scores(self, scores: Any, split: str, labels: "LabelSet") -> None:
+        if not hasattr(scores, "mean_iou"):
+            right = int(scores.confusion.diagonal().sum())
+            self.console.print(
+                f"[bold]{right} of {int(scores.confusion.sum())} {split} pictures are taken for their own class"
+                f"[/bold], accuracy {scores.accuracy:.3f}, mean over the classes {scores.mean_accuracy:.3f}"
+            )
+            self.console.print(_picture_table(scores, labels))
+            self.console.print(f"[yellow]Coarse maps:[/yellow] {CAVEAT}")
+            return
+        self.console.print(
+            f"[bold]Mean IoU {scores.mean_iou:.3f} on the {split} pictures[/bold], "
+            f"pixel accuracy {scores.pixel_accuracy:.3f}"
+        )
+        self.console.print(_score_table(scores, labels))
 
     def _plan(self, plan: Any) -> None:
         recipe = plan.recipe.to_record()
@@ -215,7 +247,7 @@ class FitDisplay:
         best = f" (best {self._best:.3f})" if self._best is not None else ""
         text = (
             f"{event.step}/{self._steps}  loss {event.loss:.3f}  rate {event.rate:.1e}  "
-            f"val mIoU {quality}{best}  {_duration(left)} left"
+            f"val {'mIoU' if self._score == 'mean IoU' else 'accuracy'} {quality}{best}  {_duration(left)} left"
         )
         assert self._task is not None
         self._bar.update(self._task, completed=event.step, text=text)
@@ -237,7 +269,7 @@ _ENDINGS = {
 def _short(value: Any, plan: Any, key: str) -> str:
     if key == "model":
         options = {k: v for k, v in plan.recipe.model_options.items() if k not in ("num_classes", "in_channels")}
-        return f"{value} {' '.join(f'{k}={v:g}' for k, v in options.items())}".strip()
+        return f"{value} {' '.join(f'{k}={_option(v)}' for k, v in options.items())}".strip()
     if key == "budget":
         return f"{plan.budget_minutes:g} min"
     if key == "crop_size":
@@ -245,6 +277,10 @@ def _short(value: Any, plan: Any, key: str) -> str:
     if key == "augmentation":
         return "varied views"
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _option(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def print_understanding(console: Console, understanding: "Understanding", *, short: bool = False) -> None:
@@ -296,6 +332,9 @@ def fault_summary(understanding: "Understanding") -> str:
 
 
 def _print_classes(console: Console, u: "Understanding") -> None:
+    if u.labels_from == "folders":
+        _print_folders(console, u)
+        return
     total = max(int(u.pixel_counts.sum()), 1)
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
@@ -322,6 +361,25 @@ def _print_classes(console: Console, u: "Understanding") -> None:
         console.print(f"… and {u.labels.num_classes - len(shown)} classes with fewer pixels", style="dim")
 
 
+def _print_folders(console: Console, u: "Understanding") -> None:
+    """The classes of class folders, with the pictures of each in each part."""
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("class")
+    parts = list(u.class_splits) if len(u.class_splits) > 1 else []
+    for name in ("pictures", *parts):
+        table.add_column(name, justify="right")
+    shown = sorted(sorted(range(u.labels.num_classes), key=lambda i: -int(u.image_counts[i]))[:MOST_CLASSES])
+    for i in shown:
+        red, green, blue = u.labels.palette[i]
+        counts = (u.image_counts, *(u.class_splits[part] for part in parts))
+        swatch = Text("  ", style=f"on rgb({red},{green},{blue})")
+        table.add_row(swatch, escape(u.labels.names[i]), *(str(int(count[i])) for count in counts))
+    console.print(table)
+    if u.labels.num_classes > len(shown):
+        console.print(f"… and {u.labels.num_classes - len(shown)} classes with fewer pictures", style="dim")
+
+
 def _percent(share: float) -> str:
     """A share in percent, with two digits that matter."""
     if share == 0:
@@ -329,9 +387,19 @@ def _percent(share: float) -> str:
     return f"{share:.1%}" if share >= 0.001 else f"{share * 100:.2g}%"
 
 
-def print_scores(console: Console, part: str, evaluation: "Evaluation") -> None:
+def print_scores(console: Console, part: str, evaluation: "Evaluation | Classification") -> None:
     """The scores of an evaluation with their protocol."""
-    scores = evaluation.scores
+    scores: Any = evaluation.scores
+    if not hasattr(scores, "mean_iou"):
+        console.print(
+            f"[bold]Accuracy {scores.accuracy:.4f}[/bold] by picture, on {len(evaluation.pictures)} pictures "
+            f"({escape(part)}); mean over the classes {scores.mean_accuracy:.4f}"
+        )
+        console.print(_picture_table(scores, None))
+        if scores.classes_left_out:
+            console.print(f"{scores.classes_left_out} classes have no picture here and are left out of the mean.")
+        console.print(f"Protocol: {evaluation.protocol}.", style="dim")
+        return
     console.print(
         f"[bold]Mean IoU {scores.mean_iou:.4f}[/bold] on {len(evaluation.pictures)} pictures ({escape(part)})"
     )
@@ -343,6 +411,25 @@ def print_scores(console: Console, part: str, evaluation: "Evaluation") -> None:
     if scores.classes_left_out:
         console.print(f"{scores.classes_left_out} classes are in neither masks nor predictions and are left out.")
     console.print(f"Protocol: {evaluation.protocol}.", style="dim")
+
+
+def score_of(scores: Any) -> float:
+    """The score that a run is followed by: mean IoU, or mean accuracy by picture."""
+    return float(scores.mean_iou if hasattr(scores, "mean_iou") else scores.mean_accuracy)
+
+
+def _picture_table(scores: Any, labels: "LabelSet | None") -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column("class")
+    for name in ("pictures", "precision", "recall"):
+        table.add_column(name, justify="right")
+    for i, row in enumerate(scores.per_class):
+        red, green, blue = labels.palette[i] if labels is not None else (0, 0, 0)
+        swatch = Text("  ", style=f"on rgb({red},{green},{blue})") if labels is not None else Text("")
+        cells = ("–" if math.isnan(v) else f"{v:.3f}" for v in (row.precision, row.recall))
+        table.add_row(swatch, escape(row.name), str(row.pictures), *cells)
+    return table
 
 
 def _score_table(scores: Any, labels: "LabelSet | None") -> Table:
@@ -357,6 +444,23 @@ def _score_table(scores: Any, labels: "LabelSet | None") -> Table:
         cells = ("–" if math.isnan(v) else f"{v:.3f}" for v in (row.iou, row.precision, row.recall))
         table.add_row(swatch, escape(row.name), *cells)
     return table
+
+
+def print_heatmap(console: Console, drawn: "Drawn") -> None:
+    """Where the class is most likely, which classes are likely somewhere in the picture, and the file."""
+    from pixelwise.flow.heatmap import told
+
+    console.print(
+        f"{drawn.name} is most likely at row {drawn.row}, column {drawn.column}: probability {told(drawn.probability)}",
+        markup=False,
+        soft_wrap=True,
+    )
+    console.print("The highest probabilities anywhere in the picture:")
+    width = max(len(name) for name, _ in drawn.top)
+    for name, probability in drawn.top:
+        mark = "  (this class)" if name == drawn.name else ""
+        console.print(f"  {name:{width}}  {told(probability)}{mark}", markup=False, soft_wrap=True)
+    console.print(f"Heat map: {drawn.out}", markup=False, soft_wrap=True)
 
 
 def models_table() -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from pixelwise.data.layout import Layout, checked_folder
 from pixelwise.data.values.classnames import write_classes as write_table
 from pixelwise.errors import BadOption, DataError
 from pixelwise.flow.convert import Conversion, convert
-from pixelwise.flow.doctor import Understanding, understand
+from pixelwise.flow.doctor import LabelsFrom, Understanding, understand
 from pixelwise.report import MARK
 from pixelwise.version import VERSION
 
@@ -76,6 +76,7 @@ def look_at(
     dataset: str | None = None,
     read_as: Sequence[str] = (),
     classes: str | Path | None = None,
+    labels: LabelsFrom = "masks",
     progress: Callable[[int, int], None] | None = None,
 ) -> Understanding:
     """What a folder holds; as `understand`, with the options as people give them.
@@ -83,6 +84,7 @@ def look_at(
     Args:
         dataset: a name in DATASETS, whose own reader is used; found if left out.
         read_as: answers, as `--as` takes them.
+        labels: "folders" where the pictures have no masks, but lie in a folder for each class.
 
     Raises:
         BadOption, UnknownName: an answer or a name is none.
@@ -91,7 +93,13 @@ def look_at(
     answers = Answers.of(read_as)
     layout = None if dataset is None or dataset == "folder" else _layout_of(dataset, checked_folder(folder))
     return understand(
-        folder, answers=answers, classes=classes, layout=layout, workers=os.cpu_count() or 2, progress=progress
+        folder,
+        answers=answers,
+        classes=classes,
+        layout=layout,
+        labels_from=labels,
+        workers=os.cpu_count() or 2,
+        progress=progress,
     )
 
 
@@ -101,6 +109,7 @@ def check_folder(
     dataset: str | None = None,
     read_as: Sequence[str] = (),
     classes: str | Path | None = None,
+    labels: LabelsFrom = "masks",
     write_classes: str | Path | None = None,
     fix: str | Path | None = None,
     page: str | Path | None = None,
@@ -110,6 +119,7 @@ def check_folder(
     """Look at a folder and write what was asked for.
 
     Args:
+        labels: "folders" where the pictures have no masks, but lie in a folder for each class.
         write_classes: a new file for the table of classes.
         fix: a new folder for a clean copy.
         page: the HTML page; NAME-check.html in the current folder if left out. An older page is replaced, another
@@ -121,11 +131,13 @@ def check_folder(
         DataError: the folder is not understood.
     """
     folder = Path(folder)
+    if labels == "folders" and (write_classes is not None or fix is not None):
+        raise BadOption("a table of classes and a clean copy are of masks, which class folders have none of")
     for asked in (write_classes, fix):
         if asked is not None and Path(asked).exists():
             raise BadOption(f"{asked} exists already; choose a new name, so that nothing is overwritten")
     place, lost = _page_place(folder, page) if make_page else None, ""
-    understanding = look_at(folder, dataset=dataset, read_as=read_as, classes=classes, progress=progress)
+    understanding = look_at(folder, dataset=dataset, read_as=read_as, classes=classes, labels=labels, progress=progress)
     copy = convert(understanding, fix, repair=True) if fix is not None else None
     if write_classes is not None:
         write_table(understanding.labels, Path(write_classes), drawn=understanding.drawn)

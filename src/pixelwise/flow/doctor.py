@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,16 +24,20 @@ from pixelwise.data.decode import ImageInfo
 from pixelwise.data.duplicates import Alike, find_alike
 from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
+from pixelwise.data.formats.class_folders import FullMask, class_folders, class_folders_layout
 from pixelwise.data.formats.objects import ObjectMask
 from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics, Scan, scan
 from pixelwise.data.values.classnames import find_class_names, read_class_names
-from pixelwise.data.values.encoding import decide, first_place
-from pixelwise.errors import DataError
+from pixelwise.data.values.encoding import Encoding, decide, first_place
+from pixelwise.errors import BadOption, DataError, DataQuestion
 from pixelwise.labels import LabelSet, unpack_color
 
-__all__ = ["Fault", "Understanding", "understand"]
+__all__ = ["Fault", "LabelsFrom", "Understanding", "understand"]
+
+LabelsFrom = Literal["masks", "folders"]
+"""What tells the classes: the values of masks, for each pixel; or the folders, for each picture."""
 
 RARE_SHARE = 1e-5
 """A class with a smaller share of the training pixels is called too rare to be learned."""
@@ -69,6 +73,7 @@ class Understanding:
         answers: what was answered.
         classes_file: the file of class names that was asked for, if one.
         drawn: the classes of the outlines that the masks are drawn from, where they are.
+        labels_from: what tells the classes; with "folders" each picture counts 1 where masks count their pixels.
     """
 
     root: Path
@@ -92,6 +97,7 @@ class Understanding:
     answers: Answers = NOTHING
     classes_file: Path | None = None
     drawn: LabelSet | None = None
+    labels_from: LabelsFrom = "masks"
 
     @cached_property
     def errors(self) -> tuple[Fault, ...]:
@@ -130,26 +136,34 @@ class Understanding:
         """What was found, in a paragraph for people."""
         parts = ", ".join(f"{len(pairs)} {_PARTS[split]}" for split, pairs in self.splits.items())
         count = len(self.pairs)
+        of = "" if self.labels_from == "folders" else " with masks"
         if not count:
             broken = sum(len(pairs) for pairs in self.broken.values())
             return (
-                f"{broken} pictures with masks, none of which can be used as it is: {self.layout}. Paired by this "
-                f"rule: {self.rule}. {self._masks_told()}."
+                f"{broken} pictures{of}, none of which can be used as it is: {self.layout}. {self._rule_told()}. "
+                f"{self._masks_told()}."
             )
         sizes = sorted(self.sizes, key=lambda size: size[0] * size[1])
         size = _size(sizes[0]) if len(sizes) == 1 else f"{_size(sizes[0])} to {_size(sizes[-1])}"
         kind = {1: "gray", 3: "color"}.get(self.channels, f"{self.channels}-channel")
         bits = {"uint8": "8 bits", "uint16": "16 bits", "float32": "floating point"}[self.dtype]
         return (
-            f"{count} picture{'s' if count != 1 else ''} with masks ({parts}): {self.layout}. "
-            f"Paired by this rule: {self.rule}. {self._masks_told()}. "
+            f"{count} picture{'s' if count != 1 else ''}{of} ({parts}): {self.layout}. "
+            f"{self._rule_told()}. {self._masks_told()}. "
             f"The pictures are {size} pixels (height × width), {kind}, {bits}"
             + (f", channels {', '.join(self.channel_names)}" if self.channels not in (1, 3) else "")
             + "."
         )
 
+    def _rule_told(self) -> str:
+        if self.labels_from == "folders":
+            return f"The rule: {self.rule}"
+        return f"Paired by this rule: {self.rule}"
+
     def _masks_told(self) -> str:
         """How the masks were read; with many classes only the first ones, since the table lists them."""
+        if self.labels_from == "folders":
+            return self.encoding[0].upper() + self.encoding[1:]
         if self.labels.num_classes <= 6:
             return f"The masks were read so: {self.encoding}"
         source, colon, _ = self.encoding.partition(": ")
@@ -172,6 +186,7 @@ class Understanding:
         """All of it as JSON can hold it; the pairs as counts."""
         return {
             "root": str(self.root),
+            "labels_from": self.labels_from,
             "layout": self.layout,
             "rule": self.rule,
             "told": self.told,
@@ -212,38 +227,40 @@ def understand(
     answers: Answers = NOTHING,
     classes: str | Path | None = None,
     layout: Layout | None = None,
+    labels_from: LabelsFrom = "masks",
     workers: int = 2,
     progress: Callable[[int, int], None] | None = None,
 ) -> Understanding:
     """Find out what a folder holds.
 
     Args:
-        folder: with pictures and masks in a layout that is recognized; or a zip of one.
+        folder: with pictures and masks in a layout that is recognized, or with class folders; or a zip of one.
         answers: to questions that the folder leaves open.
         classes: a file of class names (`data.values.classnames`) instead of the one that lies near the masks.
         layout: the pairs, where they are known; found if left out.
+        labels_from: "folders" where the pictures have no masks, but lie in a folder for each class.
         workers: threads that read.
         progress: called with (files read, files) from this thread.
 
     Raises:
         DataError: the folder cannot be understood; the message is one line.
         DataQuestion: it can be understood in two ways.
+        BadOption: answers or classes about masks, where there are none.
     """
+    by_folder = labels_from == "folders"
+    if by_folder and (answers.words or classes is not None or layout is not None):
+        raise BadOption("class folders have no masks to be read in some way; leave out --as, --classes and --dataset")
     if layout is None:
-        layout = find_layout(checked_folder(folder), answers)
+        root = checked_folder(folder)
+        layout = class_folders_layout(root) if by_folder else _layout_of_masks(root, answers)
     listed = [pair for pairs in layout.splits.values() for pair in pairs]
     found = scan(listed, layout.root, workers=workers, lossy=answers.snap, progress=progress)
     masks = {path: mask for path, mask in found.masks.items() if isinstance(mask, MaskStatistics)}
     if not masks:
         first = next(error for error in found.masks.values() if isinstance(error, DataError))
-        raise DataError(f"none of the {len(found.masks)} masks can be read: {first}")
-    names = (
-        read_class_names(Path(classes))
-        if classes is not None
-        else find_class_names({path_of(mask).parent for mask in masks}, layout.root)
-    )
-    known = replace(answers, values={**layout.values, **answers.values})
-    encoding = decide(masks, names=names, known=layout.labels, answers=known)
+        what = "pictures" if by_folder else "masks"
+        raise DataError(f"none of the {len(found.masks)} {what} can be read: {first}")
+    encoding = _encoding_of_folders(layout.labels[0]) if by_folder else _encoding(layout, masks, answers, classes)
     labels = encoding.labels
     faults = [fault for fault in layout.faults if fault.picture is None] + [*encoding.faults]
     spoiled: dict[Path, list[Fault]] = {}
@@ -272,6 +289,8 @@ def understand(
     used = [pair for pairs in splits.values() for pair in pairs]
     images = {path: image for path, image in found.images.items() if isinstance(image, ImageStatistics)}
     mask_counts, void_pixels = _count(used, masks, labels)
+    if by_folder:
+        mask_counts = {mask: np.minimum(counts, 1) for mask, counts in mask_counts.items()}
     alike = find_alike([images[pair.image] for pair in used])
     understanding = Understanding(
         root=layout.root,
@@ -293,10 +312,46 @@ def understand(
         answers=answers,
         classes_file=None if classes is None else Path(classes).absolute(),
         drawn=layout.labels[0] if layout.labels and any(isinstance(mask, DrawnMask) for mask in masks) else None,
+        labels_from=labels_from,
     )
     faults += _void_faults(understanding) + _class_faults(understanding) + _duplicate_faults(understanding)
     notes = (*layout.notes, *encoding.notes, *_notes(understanding))
     return replace(understanding, faults=tuple(sorted(faults, key=lambda fault: fault.severity)), notes=notes)
+
+
+def _layout_of_masks(root: Path, answers: Answers) -> Layout:
+    """The layout of a folder; a refusal says what helps where it seems to hold class folders."""
+    try:
+        return find_layout(root, answers)
+    except DataError as error:
+        classes = class_folders(root) if type(error) in (DataError, DataQuestion) else ()
+        if not classes:
+            raise
+        shown = ", ".join(f"{name}/" for name in classes[:3]) + (" …" if len(classes) > 3 else "")
+        hint = f"if {shown} are classes of whole pictures, `pixelwise fit` and `check` take --labels folders"
+        if isinstance(error, DataQuestion):
+            raise DataQuestion(f"{error.question} Or, {hint}.", error.answers) from None
+        raise DataError(f"{error}; or, {hint}") from None
+
+
+def _encoding(
+    layout: Layout, masks: Mapping[MaskSource, MaskStatistics], answers: Answers, classes: str | Path | None
+) -> Encoding:
+    """How the values of the masks are read."""
+    names = (
+        read_class_names(Path(classes))
+        if classes is not None
+        else find_class_names({path_of(mask).parent for mask in masks}, layout.root)
+    )
+    known = replace(answers, values={**layout.values, **answers.values})
+    return decide(masks, names=names, known=layout.labels, answers=known)
+
+
+def _encoding_of_folders(labels: LabelSet) -> Encoding:
+    return Encoding(
+        labels,
+        f"no mask says where in a picture its class is: each is labeled as a whole, {labels.num_classes} classes",
+    )
 
 
 def faults_of_pair(pair: Pair, found: Scan, labels: LabelSet) -> list[Fault]:
@@ -311,7 +366,7 @@ def faults_of_pair(pair: Pair, found: Scan, labels: LabelSet) -> list[Fault]:
         reason = f"{pair.image} holds a value at row {row}, column {column} that is infinite or not a number"
         faults.append(Fault("error", "value", path_of(pair.image), reason, "replace such values and save it again"))
     if isinstance(mask, DataError):
-        return [*faults, _unreadable(pair.mask, mask)]
+        return faults if isinstance(pair.mask, FullMask) else [*faults, _unreadable(pair.mask, mask)]
     if isinstance(image, ImageStatistics) and image.info.size != mask.size:
         faults.append(_size_fault(pair, image.info, mask))
     if mask.colors != labels.colors:
@@ -443,7 +498,11 @@ def _class_faults(understanding: Understanding) -> list[Fault]:
         reason = f"all {len(pairs)} masks are void everywhere"
         return [Fault("error", "void", None, reason, "expected classes: export them again")]
     if len(present) == 1:
-        reason = f"all {len(pairs)} masks hold only one class, {labels.names[present[0]]}"
+        name = labels.names[present[0]]
+        if understanding.labels_from == "folders":
+            reason = f"all {len(pairs)} pictures that can be used are of one class, {name}"
+            return [Fault("error", "classes", None, reason, "expected two or more: mend or add those of the others")]
+        reason = f"all {len(pairs)} masks hold only one class, {name}"
         remedy = "expected two or more: check that the masks were exported with their classes"
         return [Fault("error", "classes", None, reason, remedy)]
     faults = []
@@ -470,13 +529,18 @@ def _class_faults(understanding: Understanding) -> list[Fault]:
             if 0 < pixels[i] < RARE_SHARE * pixels.sum() or (few and 0 < by_split[trained][i] < RARE_PICTURES)
         ]
         if rare:
+            counted = "" if understanding.labels_from == "folders" else "{:,} pixels in "
             told = ", ".join(
-                f"{labels.names[i]} ({pixels[i]:,} pixels in {by_split[trained][i]} "
+                f"{labels.names[i]} ({counted.format(pixels[i])}{by_split[trained][i]} "
                 f"picture{'s' if by_split[trained][i] != 1 else ''})"
                 for i in rare[:8]
             ) + (f" and {len(rare) - 8} more" if len(rare) > 8 else "")
             reason = f"too rare to be learned: {told}"
-            remedy = "label more of it, merge it with another class in classes.yaml, or make it void there"
+            remedy = (
+                "add pictures of it, or merge its folder with another"
+                if understanding.labels_from == "folders"
+                else "label more of it, merge it with another class in classes.yaml, or make it void there"
+            )
             faults.append(Fault("warning", "classes", None, reason, remedy))
     return faults
 
@@ -492,16 +556,11 @@ def _duplicate_faults(understanding: Understanding) -> list[Fault]:
             if likeness == 2:
                 assert one.mask is not None and other.mask is not None
                 if not np.array_equal(understanding.mask_counts[one.mask], understanding.mask_counts[other.mask]):
-                    reason = f"{one.image} and {other.image} are the same picture with different masks"
-                    faults.append(
-                        Fault(
-                            "warning",
-                            "duplicate",
-                            path_of(other.image),
-                            reason,
-                            "keep the right mask, remove the other",
-                        )
-                    )
+                    by_folder = understanding.labels_from == "folders"
+                    how = "in two classes" if by_folder else "with different masks"
+                    remedy = f"keep the right {'one' if by_folder else 'mask'}, remove the other"
+                    reason = f"{one.image} and {other.image} are the same picture {how}"
+                    faults.append(Fault("warning", "duplicate", path_of(other.image), reason, remedy))
             continue
         if second in seen or path_of(one.image) == path_of(other.image):  # one file in two lists is told by the layout
             continue
@@ -519,7 +578,9 @@ def _notes(understanding: Understanding) -> list[str]:
     infos = [understanding.images[pair.image].info for pair in pairs]
     masks = [understanding.masks[pair.mask] for pair in pairs if pair.mask is not None]
     rotated = sum(info.orientation != 1 for info in infos), sum(mask.orientation != 1 for mask in masks)
-    if any(rotated):
+    if any(rotated) and understanding.labels_from == "folders":
+        notes.append(f"{rotated[0]} pictures have an EXIF rotation; it is applied")
+    elif any(rotated):
         notes.append(f"{rotated[0]} pictures and {rotated[1]} masks have an EXIF rotation; it is applied")
     alphas = sum(info.alpha for info in infos)
     if alphas:
@@ -532,7 +593,8 @@ def _notes(understanding: Understanding) -> list[str]:
     background = [
         pair for pair in pairs if pair.mask is not None and not understanding.mask_counts[pair.mask][1:].any()
     ]
-    if background and understanding.labels.names[0] == "background":
+    by_folder = understanding.labels_from == "folders"
+    if background and understanding.labels.names[0] == "background" and not by_folder:
         notes.append(f"{_masks(len(background))} nothing but background, as {background[0].mask}")
     shared = [mask for mask in masks if mask.shared]
     if shared:

@@ -18,6 +18,21 @@ Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True)
+class Stage:
+    """A network that is trained before the plan's own and gives it its weights.
+
+    Attributes:
+        model: a name in MODELS.
+        settings: of the recipe, where they are not the plan's: steps, and how often to validate.
+        training_seconds: at most, or None where steps were asked for.
+    """
+
+    model: str
+    settings: dict[str, Any]
+    training_seconds: float | None = None
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that a run depends on, but the pictures themselves.
 
@@ -30,6 +45,8 @@ class Plan:
         budget_minutes: the time that was asked for, or None where steps were.
         training_seconds: what is left of it for training, or None.
         validate_on, evaluate_on: how many pictures each validation and the final evaluation take, evenly spread.
+        start: the model file whose weights the first network takes, relative to the run folder; None for a new one.
+        stages: what is trained before the recipe's own network, in order (`pixelwise.flow.staged`).
     """
 
     recipe: Recipe
@@ -42,6 +59,8 @@ class Plan:
     data: dict[str, Any] = field(default_factory=dict)
     budget_minutes: float | None = None
     training_seconds: float | None = None
+    start: str | None = None
+    stages: tuple[Stage, ...] = ()
 
     def save(self, path: Path) -> None:
         """Write plan.yaml, whole or not at all."""
@@ -58,6 +77,13 @@ class Plan:
             "split": {part: list(names) for part, names in self.split.items()},
             "data": self.data,
         }
+        if self.start is not None:
+            record["start"] = self.start
+        if self.stages:
+            record["stages"] = {
+                stage.model: {"training_seconds": stage.training_seconds, "settings": stage.settings}
+                for stage in self.stages
+            }
         write_text(yaml.dump(record, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=110), path)
 
     @classmethod
@@ -103,6 +129,8 @@ class Plan:
             data=entry("data", dict),
             budget_minutes=entry("budget_minutes", _number),
             training_seconds=entry("training_seconds", _number),
+            start=entry("start", str) if record.get("start") is not None else None,
+            stages=entry("stages", _stages) if record.get("stages") else (),
         )
         for part in ("train", "validation", "test"):
             if part not in plan.split or (part != "test" and not plan.split[part]):
@@ -116,6 +144,13 @@ def _names(names: Any) -> tuple[str, ...]:
     if not isinstance(names, list):
         raise TypeError(f"expected a list of pictures, got {names!r}")
     return tuple(str(name) for name in names)
+
+
+def _stages(records: Any) -> tuple[Stage, ...]:
+    return tuple(
+        Stage(str(model), dict(stage["settings"]), _number(stage["training_seconds"]))
+        for model, stage in records.items()
+    )
 
 
 def _number(value: Any) -> float | None:

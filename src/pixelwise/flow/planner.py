@@ -21,6 +21,8 @@ from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.levels import grid_of, statistics_of
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import TrainingError
+from pixelwise.flow import class_folders
+from pixelwise.flow.class_folders import Window, as_trained
 from pixelwise.flow.machine import Machine, fast_bfloat16
 from pixelwise.inference.predict import predict_image
 from pixelwise.labels import LabelSet
@@ -210,6 +212,8 @@ def decide(
     seed: int,
     settings: dict[str, Any],
     num_final: int,
+    window: Window | None = None,
+    whole: Dataset | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Decision:
     """Choose everything.
@@ -218,8 +222,11 @@ def decide(
         seconds_left: of the budget, when asked; None with `steps`, and then nothing is timed.
         settings: overrides, by name; they are taken before anything else is chosen.
         num_final: pictures of the part that is evaluated in the end.
+        window: of the classifier, where folders tell the classes of whole pictures; then the model is a classifier's
+            name.
+        whole: the validation pictures as they are in the end, where `validation` has them reduced.
     """
-    recipe, reasons = _draft(statistics, labels, len(train), machine, steps, model, seed, settings)
+    recipe, reasons = _draft(statistics, labels, len(train), machine, steps, model, seed, settings, window)
     network = _choose_network(
         train,
         validation,
@@ -238,10 +245,13 @@ def decide(
         reasons["steps"] = "as asked"
         made = Decision(recipe, reasons, None, len(validation), num_final)
     else:
+        in_the_end = network.picture
+        if whole is not None:
+            in_the_end = _time_prediction(recipe, recipe.model_options, normalization, whole, machine)
         left = seconds_left()
-        evaluate_on = _affordable(num_final, EVALUATION_SHARE * left, network.picture)
+        evaluate_on = _affordable(num_final, EVALUATION_SHARE * left, in_the_end)
         # the report predicts its best and worst pictures once more
-        training = max(left - (evaluate_on + min(evaluate_on, 6)) * network.picture - RESERVE, 5.0)
+        training = max(left - (evaluate_on + min(evaluate_on, 6)) * in_the_end - RESERVE, 5.0)
         validating = VALIDATION_SHARE * training
         validate_on = _affordable(len(validation), validating / 12, network.picture)
         rounds = int(min(max(validating / (network.picture * validate_on), 1), 25))
@@ -264,7 +274,8 @@ def decide(
             f"{made.evaluate_on} of {num_final} pictures, evenly spread, for the final scores: all of them would take "
             f"more than {EVALUATION_SHARE:.0%} of the time; `pixelwise evaluate` takes all"
         )
-    reasons["patience"] = f"the run ends early after {made.recipe.patience} validations without a better mean IoU"
+    better = "mean IoU" if window is None else "accuracy"
+    reasons["patience"] = f"the run ends early after {made.recipe.patience} validations without a better {better}"
     for key in settings:
         reasons["model" if key == "model_options" else key.partition(".")[0]] = "as you set it"
     return made
@@ -297,6 +308,7 @@ def _draft(
     model: str | None,
     seed: int,
     settings: dict[str, Any],
+    window: Window | None,
 ) -> tuple[Recipe, dict[str, str]]:
     """All that needs no clock. Bad settings are refused here, before any work."""
     height, width = statistics.median_size
@@ -340,6 +352,24 @@ def _draft(
             else "this machine has no fast bfloat16"
         ),
     }
+    if window is not None:
+        options: dict[str, Any] = {"classifier": model, "input_size": window.input_size, "shrink": window.shrink}
+        options |= settings.get("model_options", {})
+        size = options["input_size"]
+        crop = (size, size) if isinstance(size, int) else tuple(size)
+        augmentation, reasons["augmentation"] = class_folders.augmentation()
+        reasons |= {
+            "crop_size": window.reason,
+            "loss": "a classifier's: a crop is one window of it, and all of that is of the picture's class",
+        }
+        record |= {
+            "model": class_folders.BUILDER,
+            "crop_size": crop,
+            "batch_size": max(4, min(round(16 * 160 * 160 / (crop[0] * crop[1])), 32)),
+            "loss": "cross_entropy",
+            "augmentation": augmentation.model_dump(mode="json"),
+        }
+        settings = settings | {"model_options": options}
     return Recipe.from_record(record).with_settings(settings), reasons
 
 
@@ -414,6 +444,8 @@ def _choose_network(
     base = {"num_classes": labels.num_classes, "in_channels": normalization.channels}
     given = {key: value for key, value in recipe.model_options.items() if key not in base}
     candidates = [given] if given or "model_options" in settings else _WIDTHS.get(recipe.model, _OTHER_WIDTHS)
+    if recipe.model == class_folders.BUILDER and "width" not in given:
+        candidates = [given | options for options in _WIDTHS[recipe.model]]
     if seconds_left is None:
         options = candidates[min(1, len(candidates) - 1)]
         return Network(base | options, f"{_title(recipe.model, options)}: the usual one where steps are asked for")
@@ -429,7 +461,7 @@ def _choose_network(
         shown.append(f"{_title(recipe.model, options)} {seconds:.2f} s")
         views = 0.85 * seconds_left / seconds * recipe.batch_size
         if views >= VIEWS_WANTED or options is candidates[-1]:
-            picture = _time_prediction(recipe, base | options, normalization, validation, machine)
+            picture = _time_prediction(recipe, as_trained(base | options), normalization, validation, machine)
             progress("timing networks", len(candidates), len(candidates))
             why = (
                 f"the largest that sees {VIEWS_WANTED} crops in the time"
@@ -443,13 +475,17 @@ def _choose_network(
     )
 
 
-_WIDTHS: dict[str, list[dict[str, Any]]] = {"unet": [{"width": 0.5}, {"width": 0.375}, {"width": 0.25}]}
+_WIDTHS: dict[str, list[dict[str, Any]]] = {
+    "unet": [{"width": 0.5}, {"width": 0.375}, {"width": 0.25}],
+    class_folders.BUILDER: [{"width": 0.5}, {"width": 0.25}],
+}
 _OTHER_WIDTHS: list[dict[str, Any]] = [{"width": 1.0}, {"width": 0.5}, {"width": 0.25}]
 
 
 def _title(model: str, options: dict[str, Any]) -> str:
     if model == "unet" and "width" in options:
         return f"U-Net with {round(64 * options['width'])} channels at the top"
+    model = options.get("classifier", model)
     return f"{model} at width {options['width']}" if "width" in options else model
 
 
@@ -479,7 +515,7 @@ def time_step(
     )
     trial = recipe.with_settings({"model_options": options})
     torch.manual_seed(recipe.seed)
-    network = _on(machine, build(recipe.model, **options))
+    network = _on(machine, build(recipe.model, **as_trained(options)))
     network.train()
     optimizer = make_optimizer(network, trial)
     loss = loss_named(trial.loss, void=labels.void)

@@ -7,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.files import write_text
 from pixelwise.flow.doctor import Understanding
+from pixelwise.flow.heatmap import blended
 from pixelwise.flow.machine import peak_memory_mebibytes
 from pixelwise.flow.plan import Plan
+from pixelwise.inference.classify import Classification, PictureScores
 from pixelwise.inference.evaluate import Evaluation
+from pixelwise.inference.heatmap import class_heatmap
 from pixelwise.inference.pictures import displayable, errors_picture, overlay, write_picture
 from pixelwise.labels import LabelSet
 from pixelwise.metrics import Scores
@@ -23,11 +27,12 @@ from pixelwise.segmenter import Segmenter
 from pixelwise.version import VERSION
 
 PICTURES = "pictures"
+THUMBNAIL = 480  # pixels of a picture's longer side, at most
 SAME_LABELS = 0.995  # share of equal labels from which bfloat16 is the model's own precision
 
 _OUTCOMES = {
     "finished": "All planned steps were made.",
-    "plateau": "Training ended early: validation mean IoU had stopped growing.",
+    "plateau": "Training ended early: the validation score had stopped growing.",
     "budget": "Training ended when its time was used up.",
     "interrupted": "Training was interrupted; this is the best model up to then. --resume goes on.",
 }
@@ -37,7 +42,8 @@ _OUTCOMES = {
 class Outcome:
     """How a run went: `reason` as the loop gave it, after `step` steps at these `speeds` (images per second).
 
-    `split` and `protocol` say what the final scores were measured on, and how.
+    `split` and `protocol` say what the final scores were measured on, and how; `stage_of` is the whole run
+    where this one is a stage.
     """
 
     folder: Path
@@ -47,6 +53,7 @@ class Outcome:
     speeds: list[float]
     split: str
     protocol: str
+    stage_of: Path | None = None
 
 
 def spread(count: int, wanted: int) -> list[int]:
@@ -58,9 +65,11 @@ def spread(count: int, wanted: int) -> list[int]:
     return [i * count // wanted for i in range(wanted)] if wanted < count else list(range(count))
 
 
-def summary(scores: Scores) -> dict[str, Any]:
-    """The four scores, as a model file keeps them."""
+def summary(scores: Scores | PictureScores) -> dict[str, Any]:
+    """The scores of the whole, as a model file keeps them; those of pictures say so."""
     record = scores.to_record()
+    if isinstance(scores, PictureScores):
+        return {key: record[key] for key in ("counted", "picture_accuracy", "mean_picture_accuracy")}
     return {key: record[key] for key in ("mean_iou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")}
 
 
@@ -69,10 +78,11 @@ def settle_precision(segmenter: Segmenter, validation: Dataset, pictures: int = 
     if segmenter.precision == "fp32":
         return
     same = pixels = 0
+    side = 512 * getattr(segmenter.network, "shrink", 1)
     for index in spread(len(validation), pictures):
         sample = validation[index]
-        height, width = (max((length - 512) // 2, 0) for length in sample.size)
-        middle = sample.image[height : height + 512, width : width + 512]
+        height, width = (max((length - side) // 2, 0) for length in sample.size)
+        middle = sample.image[height : height + side, width : width + side]
         a, b = (segmenter.predict_dense(middle, precision=p, name=sample.name).labels for p in ("bf16", "fp32"))
         same += int((a == b).sum())
         pixels += a.size
@@ -80,15 +90,19 @@ def settle_precision(segmenter: Segmenter, validation: Dataset, pictures: int = 
         segmenter.precision = "fp32"
 
 
-def examples(labels: LabelSet, train: Dataset, run: Path, count: int = 6) -> list[dict[str, Any]]:
-    """A few training pictures with their masks as overlays, written to the run."""
+def examples(
+    labels: LabelSet, train: Dataset, run: Path, count: int = 6, *, by_folder: bool = False
+) -> list[dict[str, Any]]:
+    """A few training pictures with their masks as overlays, or as they are and with their class, written to the run."""
     listed = []
     for number, index in enumerate(spread(len(train), count)):
         sample = train[index]
         file = f"{PICTURES}/data-{number}.jpg"
         image, target = _thumbnail(sample)
-        write_picture(overlay(image, target, labels, opacity=0.45), run / file, quality=88)
-        listed.append({"kind": "data", "file": file, "name": sample.name})
+        shown = image if by_folder else overlay(image, target, labels, opacity=0.45)
+        write_picture(shown, run / file, quality=88)
+        name = f"{labels.names[target[0, 0]]}: {sample.name}" if by_folder else sample.name
+        listed.append({"kind": "data", "file": file, "name": name})
     return listed
 
 
@@ -119,7 +133,42 @@ def best_and_worst(
     return listed
 
 
-def _thumbnail(sample: Sample, longest: int = 480) -> tuple[Any, Any]:
+def coarse_maps(
+    segmenter: Segmenter, evaluation: Classification, data: Dataset, run: Path, count: int = 3
+) -> list[dict[str, Any]]:
+    """The surest right pictures and the worst ones, with the heat map of the class each is taken for and of its own."""
+    names = segmenter.labels.names
+    ranked = sorted(evaluation.pictures, key=lambda p: p.true_probability)
+    count = min(count, len(ranked) // 2)
+    chosen = [("best", p) for p in ranked[::-1][: max(count, 1)]] + [("worst", p) for p in ranked[:count]]
+    listed = []
+    for number, (kind, picture) in enumerate(chosen):
+        sample = data[picture.index]
+        image = small_image(sample.image, THUMBNAIL)
+        files = {"image": f"{PICTURES}/{kind}-{number}-image.jpg"}
+        write_picture(displayable(image), run / files["image"])
+        for view, index in {"map": picture.prediction, "own_map": picture.target}.items():
+            if view == "own_map" and picture.target == picture.prediction:
+                continue
+            heatmap = class_heatmap(
+                segmenter.network,
+                segmenter.normalization,
+                sample.image,
+                index,
+                precision=segmenter.precision,
+                name=sample.name,
+            ).probability
+            size = image.shape[1], image.shape[0]
+            small = np.asarray(cv2.resize(heatmap, size, interpolation=cv2.INTER_AREA), np.float32)
+            files[view] = f"{PICTURES}/{kind}-{number}-{view.replace('_', '-')}.jpg"
+            write_picture(blended(image, small), run / files[view], quality=88)
+        about = {"kind": kind, "name": sample.name, "own_class": names[picture.target]}
+        taken = {"taken_for": names[picture.prediction], "probability": round(picture.probability, 6)}
+        listed.append(about | taken | files)
+    return listed
+
+
+def _thumbnail(sample: Sample, longest: int = THUMBNAIL) -> tuple[Any, Any]:
     """Image and target, the longest side at most `longest`, the target by nearest."""
     return small_image(sample.image, longest), small_classes(sample.targets["labels"], longest)
 
@@ -130,7 +179,7 @@ def write_result(
     understanding: Understanding,
     plan: Plan,
     best: Segmenter,
-    evaluation: Evaluation,
+    evaluation: Evaluation | Classification,
     pictures: list[dict[str, Any]],
     machine: str,
     seconds: dict[str, float],
@@ -160,7 +209,7 @@ def write_result(
         },
         "model_file": "model.safetensors",
         "parameters": best.parameters,
-        "commands": _commands(outcome),
+        "commands": _commands(outcome.folder, outcome.run, outcome.stage_of),
     }
     write_text(json.dumps(result, ensure_ascii=False, indent=1), path)
 
@@ -186,19 +235,32 @@ def _data(understanding: Understanding, plan: Plan) -> dict[str, Any]:
         "encoding": understanding.encoding,
         "channels": understanding.channels,
         "dtype": understanding.dtype,
+        "labels_from": understanding.labels_from,
         "notes": list(understanding.notes),
         "faults": [str(fault) for fault in understanding.faults],
         "splits": {part: len(names) for part, names in plan.split.items()},
     }
 
 
-def _commands(outcome: Outcome) -> dict[str, str]:
+def adopt_result(stage: Path, run: Path, folder: Path) -> None:
+    """Give a staged run that was interrupted the result of the stage that it was in; its model lies in the run."""
+    result = json.loads((stage / "result.json").read_text(encoding="utf-8"))
+    place = stage.relative_to(run).as_posix()
+    for picture in result["pictures"]:
+        files = {key: value for key, value in picture.items() if str(value).startswith(f"{PICTURES}/")}
+        picture |= {key: f"{place}/{value}" for key, value in files.items()}
+    write_text(
+        json.dumps(result | {"commands": _commands(folder, run)}, ensure_ascii=False, indent=1), run / "result.json"
+    )
+
+
+def _commands(folder_path: Path, run_path: Path, stage_of: Path | None = None) -> dict[str, str]:
     """What to type next."""
-    folder, run = shlex.quote(str(outcome.folder)), shlex.quote(str(outcome.run))
-    model = shlex.quote(str(outcome.run / "model.safetensors"))
+    folder, run = shlex.quote(str(folder_path)), shlex.quote(str(stage_of or run_path))
+    model = shlex.quote(str(run_path / "model.safetensors"))
     return {
         "predict": f"pixelwise predict {model} NEW_PICTURES --out predictions",
         "evaluate": f"pixelwise evaluate {model} {folder}",
-        "reproduce": f"pixelwise fit {folder} --plan {shlex.quote(str(outcome.run / 'plan.yaml'))} --out NEW_RUN",
+        "reproduce": f"pixelwise fit {folder} --plan {shlex.quote(str(run_path / 'plan.yaml'))} --out NEW_RUN",
         "resume": f"pixelwise fit {folder} --resume --out {run}",
     }

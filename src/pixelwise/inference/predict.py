@@ -54,7 +54,7 @@ def predict_image(
     precision: Precision = "fp32",
     flip: bool = False,
     confidence: bool = False,
-    tile: int = TILE,
+    tile: int | None = None,
     name: str = "image",
 ) -> DensePrediction:
     """The classes of a picture (H, W, C) at its own size.
@@ -64,7 +64,7 @@ def predict_image(
         precision: "bf16" runs convolutions in bfloat16.
         flip: average the probabilities with those of the mirrored picture.
         confidence: give the probability of the chosen class, too.
-        tile: pictures with more than tile² pixels are cut into tiles of this size.
+        tile: pictures with more than tile² pixels are cut into tiles of this size; `tiling` if left out.
         name: of the picture, for errors.
 
     Raises:
@@ -73,11 +73,13 @@ def predict_image(
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)  # a tile is seen in the light of its picture
     height, width = image.shape[:2]
+    largest, margin, step = tiling(network)
+    tile = tile or largest
     if height * width <= tile * tile:
         return _whole(network, normalization, image, precision, flip, confidence)
     labels: NDArray[Any] | None = None
     sure = np.empty((height, width), np.float32) if confidence else None
-    for window, inner, place in tiles((height, width), tile, MARGIN):
+    for window, inner, place in tiles((height, width), tile, margin, step):
         part = _whole(network, normalization, image[window], precision, flip, confidence)
         if labels is None:
             labels = np.empty((height, width), part.labels.dtype)
@@ -91,19 +93,28 @@ def predict_image(
 Window = tuple[slice, slice]
 
 
-def tiles(size: tuple[int, int], tile: int, margin: int) -> Iterator[tuple[Window, Window, Window]]:
+def tiling(network: nn.Module) -> tuple[int, int, int]:
+    """The side of a tile, its margin, and what its first row and column are multiples of: the network's, or ours."""
+    own: tuple[int, int, int] | None = getattr(network, "tiling", None)
+    return own or (TILE, MARGIN, 1)
+
+
+def tiles(size: tuple[int, int], tile: int, margin: int, step: int = 1) -> Iterator[tuple[Window, Window, Window]]:
     """(window in the picture, kept part in the window, its place in the picture) of tiles that cover a picture once.
+
+    Args:
+        step: windows begin at multiples of it, and are as much larger.
 
     >>> [place for _, _, place in tiles((4, 10), 6, 1)]
     [(slice(0, 4, None), slice(0, 5, None)), (slice(0, 4, None), slice(5, 10, None))]
     """
-    for rows in _spans(size[0], tile, margin):
-        for columns in _spans(size[1], tile, margin):
+    for rows in _spans(size[0], tile, margin, step):
+        for columns in _spans(size[1], tile, margin, step):
             window, inner, place = zip(rows, columns, strict=True)
             yield window, inner, place
 
 
-def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[slice, slice, slice]]:
+def _spans(length: int, tile: int, margin: int, step: int) -> Iterator[tuple[slice, slice, slice]]:
     """The same along one axis: equal steps, each window of the same length."""
     if length <= tile:
         yield slice(0, length), slice(0, length), slice(0, length)
@@ -112,8 +123,9 @@ def _spans(length: int, tile: int, margin: int) -> Iterator[tuple[slice, slice, 
     edges = [round(margin + i * (length - 2 * margin) / count) for i in range(count + 1)]
     edges[0], edges[-1] = 0, length
     for start, stop in pairwise(edges):
-        low = min(max(start - margin, 0), length - tile)
-        yield slice(low, low + tile), slice(start - low, stop - low), slice(start, stop)
+        end = min(max(start - margin, 0), length - tile) + tile
+        low = (end - tile) // step * step
+        yield slice(low, end), slice(start - low, stop - low), slice(start, stop)
 
 
 def predict_head(
@@ -143,17 +155,17 @@ def _whole(
     labels, sure = np.empty((height, width), dtype), np.empty((height, width), np.float32)
     for top in range(0, height, BAND):  # in bands, so that the full-size scores of all classes are never held
         rows = slice(top, min(top + BAND, height))
-        probabilities = _probabilities(head, rows)
+        probabilities = probabilities_of(head, rows)
         if mirrored is not None:
-            probabilities = (probabilities + _probabilities(mirrored, rows).flip(-1)) / 2
+            probabilities = (probabilities + probabilities_of(mirrored, rows).flip(-1)) / 2
         best = probabilities.max(1)
         labels[rows] = best.indices[0].cpu().numpy()
         sure[rows] = best.values[0].cpu().numpy()
     return DensePrediction(labels, sure if confidence else None)
 
 
-def _probabilities(head: Head, rows: slice) -> Tensor:
-    """(1, K, rows, W) at the picture's size."""
+def probabilities_of(head: Head, rows: slice) -> Tensor:
+    """(1, K, rows, W): a head's probabilities in some rows of the picture."""
     with torch.inference_mode():
         scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
         return scores.softmax(1) if head.kind == "logits" else scores

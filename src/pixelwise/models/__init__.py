@@ -12,6 +12,7 @@ from typing import Any
 
 from pixelwise.errors import BadOption, unknown_name
 from pixelwise.models.bayesian_segnet import bayesian_segnet
+from pixelwise.models.convolutional_classifier import ConvolutionalClassifier, convolutional_classifier
 from pixelwise.models.deeplab_v1 import (
     DeepLab,
     LargeFOV,
@@ -81,6 +82,7 @@ Network = (
     | (Dilation | RefineNet | PSPNet | GCN)
     | (DeepLab | LargeFOV | MScLargeFOV)
     | (DeepLabV2 | DeepLabV3 | DeepLabV3Cascade | TorchvisionSegmentation)
+    | ConvolutionalClassifier
 )
 
 MODELS: dict[str, Callable[..., Network]] = {
@@ -137,6 +139,9 @@ MODELS: dict[str, Callable[..., Network]] = {
     "torchvision_deeplab_v3_resnet101": torchvision_deeplab_v3_resnet101,
 }
 
+# `build` makes these, too, for model files; they are no paper's segmenters, and not listed
+CONVERTED: dict[str, Callable[..., Network]] = {"convolutional_classifier": convolutional_classifier}
+
 
 def list_models() -> list[str]:
     """The names that `build` takes, oldest first."""
@@ -147,7 +152,7 @@ def build(name: str, **options: Any) -> Network:
     """A new network by name, with its paper's initialization.
 
     Args:
-        name: a key of `MODELS`.
+        name: a key of `MODELS` or of `CONVERTED`.
         options: what the builder of that name takes: `num_classes`, `in_channels`, `width`, and its own.
 
     Raises:
@@ -157,13 +162,16 @@ def build(name: str, **options: Any) -> Network:
     >>> sum(p.numel() for p in build("unet", num_classes=2, width=0.25).parameters())
     1942594
     """
-    if name not in MODELS:
+    if name not in MODELS and name not in CONVERTED:
         raise unknown_name("model", name, MODELS)
-    builder = MODELS[name]
+    builder = CONVERTED[name] if name in CONVERTED else MODELS[name]
     signature = inspect.signature(builder)
     shown = str(signature).rpartition(" -> ")[0]
+    passes_on = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in signature.parameters.values())
     for option, value in options.items():
         if option not in signature.parameters:
+            if passes_on:
+                continue
             near = difflib.get_close_matches(option, signature.parameters, n=1)
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise BadOption(f"{name} has no option {option!r}{hint} It takes {shown}")

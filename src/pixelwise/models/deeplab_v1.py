@@ -29,13 +29,13 @@ learns ten times as fast; `deeplab_msc_largefov` trains its side branches alone,
 - `deeplab_msc_largefov` follows the paper's §4.3 and three later ports, its file was not seen: UNVERIFIED are the
   Gaussian of deviation 0.001 in the branches (one port's), and their names, which are ours.
 - a new network starts at He's initialization, where the paper starts from VGG-16 and thins out its fc6 to 4 × 4 or
-  3 × 3 taps and to 1024 filters. Which were kept is UNVERIFIED; `decimate` keeps evenly spaced ones.
+  3 × 3 taps and to 1024 filters. Which were kept is UNVERIFIED; `transplant(…, decimate=True)` of
+  `surgery/transplant.py` keeps evenly spaced ones.
 """
 
 from collections import OrderedDict
 from typing import NamedTuple
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -253,22 +253,6 @@ def gaussian(layer: nn.Conv2d, deviation: float) -> nn.Conv2d:
     if layer.bias is not None:
         nn.init.zeros_(layer.bias)
     return layer
-
-
-def decimate(weight: Tensor, *, taps: int, filters: int) -> Tensor:
-    """Evenly spaced taps and filters of a square convolution: (O, I, k, k) → (filters, I, taps, taps).
-
-    So VGG-16's fc6 becomes that of the networks here (§3.2). fc7's filters are thinned out in the same way, and its
-    inputs with the first two axes swapped, which keeps those that belong to the filters of fc6.
-
-    >>> decimate(torch.arange(49.0).reshape(1, 1, 7, 7), taps=3, filters=1)[0, 0]
-    tensor([[ 0.,  3.,  6.],
-            [21., 24., 27.],
-            [42., 45., 48.]])
-    """
-    kept = torch.linspace(0, weight.shape[0] - 1, filters).round().long()
-    places = torch.linspace(0, weight.shape[-1] - 1, taps).round().long()
-    return weight[kept][:, :, places][..., places]
 
 
 def deeplab_7x7(*, num_classes: int, in_channels: int = 3, width: float = 1.0) -> DeepLab:

@@ -15,8 +15,8 @@ ResNet flavor: torchvision's ("v1.5", 7 × 7 stem, RGB/255), so that its ImageNe
 | 8             | 1      | 2      | 4      | 8      | 16     | 32     | 12, 24, 36           |
 | 4             | 2      | 4      | 8      | 16     | 32     | 64     | 24, 48, 72           |
 
-Every power of two from 2 on is possible, up to 32, 64, 128 or 256 with blocks up to 4, 5, 6 or 7. At 2 the stem's pool
-has lost its stride, too; see `surgery/dilation.py` for why there is no 1.
+Every power of two is possible, up to 32, 64, 128 or 256 with blocks up to 4, 5, 6 or 7. At 2 the stem's pool has lost its
+stride, too, at 1 its convolution.
 
 Cell j of the scores lies at pixel j·stride; the last upsampling is bilinear between cells, which is align-corners on
 sizes k·stride + 1, as are the crops of 513 and 769.
@@ -238,7 +238,7 @@ def deeplab_v3_resnet101(
 
     Args:
         width: times the published channels, of the backbone and of the pyramid.
-        output_stride: 32, 16, 8, 4 or 2; the paper trains at 16 and also tests at 8.
+        output_stride: 32, 16, 8, 4, 2 or 1; the paper trains at 16 and also tests at 8.
         multi_grid: factor on the dilation of each unit of layer4.
         rates: of the pyramid at output stride 16; at 8 they are doubled.
         image_pooling: with the image-level branch.
@@ -285,7 +285,7 @@ def deeplab_v3_cascade_resnet101(
     Args:
         width: times the published channels.
         blocks: the last one, 4 (no cascade) to 7.
-        output_stride: a power of two from 2 up to 32, 64, 128 or 256 with blocks up to 4, 5, 6 or 7; the paper trains
+        output_stride: a power of two up to 32, 64, 128 or 256 with blocks up to 4, 5, 6 or 7; the paper trains
             at 16 and also tests at 8.
         multi_grid: factor on the dilation of each unit of layer4 and of each block behind it.
         deep_stem: three 3 × 3 convolutions as in the release, and not one of 7 × 7.

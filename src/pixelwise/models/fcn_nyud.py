@@ -19,7 +19,6 @@ are `fcn32s_vgg16` with other means: 116.190, 97.203, 92.318 and 132.431, 94.076
 
 from collections import OrderedDict
 
-import torch
 from torch import Tensor, nn
 
 from pixelwise.backbones.vgg import VGG16
@@ -29,6 +28,7 @@ from pixelwise.layers.head import Head, full_size
 from pixelwise.models.fcn import PAPER as PAPER
 from pixelwise.models.fcn import FCN32s
 from pixelwise.models.fcn_streams import Alignment, Padding, fuse, padded_vgg16, score, upsampling
+from pixelwise.surgery import transplant
 
 COLOR = 3  # channels of the first tower; HHA's are the rest
 
@@ -95,11 +95,7 @@ def start_from_color(network: FCN32s, color: VGG16) -> None:
     conv1_1_bgrd has conv1_1's weights for blue, green and red, their mean for depth, and its bias. The score layer
     stays as it is.
     """
-    state = color.state_dict()
-    weight = state.pop("conv1.conv1_1.weight")
-    state["conv1.conv1_1_bgrd.weight"] = torch.cat([weight, weight.mean(1, keepdim=True)], 1)
-    state["conv1.conv1_1_bgrd.bias"] = state.pop("conv1.conv1_1.bias")
-    network.backbone.load_state_dict(state)
+    transplant(color, network.backbone, rename={"conv1.conv1_1_bgrd": "conv1.conv1_1"}, quiet=True)
 
 
 def start_from_towers(network: FCN32sTowers | FCN16sTowers, color: FCN32s, hha: FCN32s) -> None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from pixelwise.data.archive import archive_stem, is_archive
 from pixelwise.data.decode import IMAGE_EXTENSIONS, read_image, read_mask
 from pixelwise.data.folder import PairDataset
+from pixelwise.data.formats.class_folders import FullMask
 from pixelwise.data.sample import ImageSource, MaskSource, Pair, files_of, path_of
 from pixelwise.errors import PixelwiseError
 from pixelwise.inference.pictures import overlay
@@ -165,6 +166,7 @@ def write_check(
     everything = [*pairs, *(pair for data in datasets.values() for pair in data.pairs)]
     album = _Album(labels, everything)
     rows, absent, void = _class_rows(record, labels, splits)
+    by_folder = record.get("labels_from") == "folders"
     sizes = [(int(h), int(w), int(n)) for h, w, n in record.get("sizes") or ()]
     sheet = _sheet(datasets, labels, mask_counts or {}, sizes)
     page = render(
@@ -189,13 +191,14 @@ def write_check(
         sheet=sheet,
         ratio=_ratio(sizes),
         labels=labels,
-        legend=[row for row in rows if row.share] if labels is not None and len(rows) <= 24 else [],
+        by_folder=by_folder,
+        legend=[row for row in rows if row.share] if labels is not None and len(rows) <= 24 and not by_folder else [],
         stretched=_stretched(record),
         sizes=sizes,
         extent=_extent(sizes),
         plot=size_plot(sizes),
         record=record,
-        commands=_commands(str(named), name, record, bool(errors)),
+        commands=_commands(str(named), name, record, bool(errors), by_folder),
     )
     write_page(page, path)
     return path
@@ -214,8 +217,14 @@ def _told(record: Mapping[str, Any]) -> str:
     return " ".join(f"{text[0].upper()}{text[1:].rstrip('.')}." for text in said if text)
 
 
-def _commands(folder: str, name: str, record: Mapping[str, Any], faulty: bool) -> dict[str, str]:
+def _commands(folder: str, name: str, record: Mapping[str, Any], faulty: bool, by_folder: bool) -> dict[str, str]:
     """What to type next, with the answers that were given."""
+    if by_folder:
+        this = f"{shlex.quote(folder)} --labels folders"
+        return dict.fromkeys(("fix", "write", "edited"), "") | {
+            "fit": f"pixelwise fit {this}",
+            "check": f"pixelwise check {this}",
+        }
     given = "".join(f" --as {shlex.quote(str(word))}" for word in record.get("read_as") or ())
     classes = record.get("classes_file")
     this = shlex.quote(folder) + given
@@ -376,7 +385,10 @@ def _overlay(datasets: Mapping[str, PairDataset], labels: LabelSet | None, place
     picture = small_image(sample.image, SHEET_SIDE)
     found: tuple[int, ...] = ()
     target = sample.targets.get("labels")
-    if labels is not None and target is not None:
+    mask = datasets[split].pairs[index].mask
+    if isinstance(mask, FullMask):
+        found = (mask.value,)
+    elif labels is not None and target is not None:
         classes = small_classes(target, SHEET_SIDE)
         numbers, areas = np.unique(classes, return_counts=True)
         found = tuple(int(c) for c in numbers[np.argsort(-areas, kind="stable")] if c != labels.void)
@@ -495,7 +507,7 @@ class _Album:
             tiles = self._named(path, str(fault.get("reason") or ""))
         elif (pair := self.pairs.get(path)) is None:
             tiles = self._lone(path)
-        elif pair.mask is None:
+        elif pair.mask is None or isinstance(pair.mask, FullMask):
             tiles = [self._image(pair.image)]
         else:
             mask, wrong = self._mask(pair.mask)

@@ -27,7 +27,7 @@ MOST_CELLS = 48  # classes up to which the confusion matrix is a table; above it
 MOST_LISTED = 12  # notes, faults and sizes shown before "and n more"
 
 PLAN_ORDER = (
-    *("model", "model_options", "start", "budget", "validation", "steps"),
+    *("model", "model_options", "stages", "start", "budget", "validation", "steps"),
     *("crop_size", "batch_size", "optimizer", "rate", "loss", "class_weights"),
 )
 OUTCOMES = {
@@ -54,7 +54,10 @@ _AnyRecord = TypeVar("_AnyRecord", bound=_Record)
 
 
 class ClassScore(_Record):
-    """One class on the validation pictures; a score is None where its denominator is empty."""
+    """One class on the validation pictures; a score is None where its denominator is empty.
+
+    Where pictures are counted, there are `pictures`, and neither IoU nor pixels.
+    """
 
     name: str
     color: tuple[_Byte, _Byte, _Byte] = (128, 128, 128)
@@ -62,6 +65,12 @@ class ClassScore(_Record):
     precision: _Share = None
     recall: _Share = None
     pixels: int = 0
+    pictures: int = 0
+
+    @property
+    def number(self) -> int:
+        """How many there are of it: pixels or pictures, whichever are counted."""
+        return self.pixels or self.pictures
 
 
 class Scores(_Record):
@@ -70,6 +79,10 @@ class Scores(_Record):
     split: str = "validation"
     protocol: str = ""
     pictures: int | None = None
+    counted: str = "pixels"
+    picture_accuracy: _Share = None
+    mean_picture_accuracy: _Share = None
+    mean_probability: _Share = None
     mean_iou: _Share = None
     pixel_accuracy: _Share = None
     mean_accuracy: _Share = None
@@ -100,13 +113,14 @@ class Data(_Record):
     encoding: str | None = None
     channels: int | None = None
     dtype: str | None = None
+    labels_from: str = "masks"
     notes: list[str] = []
     faults: list[str] = []
     splits: dict[str, int] = {}
 
 
 class Picture(_Record):
-    """One entry of "pictures": kind "data" has a file; "best" and "worst" have four."""
+    """One entry of "pictures": kind "data" has a file; "best" and "worst" have four, or the picture and heat maps."""
 
     kind: str
     name: str = ""
@@ -116,6 +130,11 @@ class Picture(_Record):
     target: str | None = None
     prediction: str | None = None
     errors: str | None = None
+    own_class: str | None = None
+    taken_for: str | None = None
+    probability: _Share = None
+    map: str | None = None
+    own_map: str | None = None
 
 
 class Speed(_Record):
@@ -145,6 +164,36 @@ class Result(_Record):
     commands: dict[str, str] = {}
 
 
+class Layer(_Record):
+    """A layer in start.json: its paths in the new network and in the one it was taken from, and what was done."""
+
+    target: str = ""
+    source: str = ""
+    how: str = ""
+
+
+class Start(_Record):
+    """start.json: the model file that the network began with, and what became of each layer."""
+
+    file: str
+    model: str = ""
+    copied: list[Layer] = []
+    reshaped: list[Layer] = []
+    left: list[Layer] = []
+    unused: list[Layer] = []
+
+    @property
+    def counts(self) -> list[tuple[str, list[Layer]]]:
+        """(what was done, layers), where there are some."""
+        parts = (
+            ("copied", self.copied),
+            ("reshaped", self.reshaped),
+            ("left at start", self.left),
+            ("unused", self.unused),
+        )
+        return [(what, layers) for what, layers in parts if layers]
+
+
 class Plan(_Record):
     """plan.yaml, as far as the page shows it."""
 
@@ -154,6 +203,7 @@ class Plan(_Record):
     budget_minutes: float | None = None
     recipe: dict[str, Any] = {}
     reasons: dict[str, str] = {}
+    stages: dict[str, Any] = {}
 
 
 @dataclass
@@ -187,7 +237,15 @@ def write_report(run: Path) -> Path:
         raise DataError(f"a run folder is expected, but {run} is {found}; pass the folder that fit wrote")
     if not any((run / name).is_file() for name in ("plan.yaml", "log.jsonl", "result.json")):
         raise DataError(f"{run} holds none of plan.yaml, log.jsonl and result.json; pass the folder that fit wrote")
-    page = _render(run, _read_plan(run / "plan.yaml"), _read_log(run / "log.jsonl"), _read_result(run / "result.json"))
+    plan = _read_plan(run / "plan.yaml")
+    page = _render(
+        run,
+        plan,
+        _read_log(run / "log.jsonl"),
+        _read_result(run / "result.json"),
+        start=_read_start(run / "start.json"),
+        stages=_stages(run, plan),
+    )
     path = run / "report.html"
     write_page(page, path)
     return path
@@ -230,6 +288,44 @@ def _read_result(path: Path) -> Result | None:
                 f"but it has {len(matrix)} rows of {lengths}; evaluate the model again"
             )
     return result
+
+
+def _read_start(path: Path) -> Start | None:
+    if not path.is_file():
+        return None
+    try:
+        content = json.loads(_text(path))
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"{path} is expected to be JSON, but it cannot be read at line {error.lineno}; restore it or fit again"
+        ) from error
+    return _validated(Start, content, path)
+
+
+def _stages(run: Path, plan: Plan | None) -> list[dict[str, Any]]:
+    """The networks of a staged run in order, each with its outcome, steps and scores as far as it got."""
+    if plan is None or not plan.stages:
+        return []
+    model = str(plan.recipe.get("model", ""))
+    places = [(name, run / "stages" / name) for name in plan.stages] + [(model, run)]
+    listed = []
+    for name, folder in places:
+        log, result = _read_log(folder / "log.jsonl"), _read_result(folder / "result.json")
+        began = bool(log.steps or log.validations)
+        best = _best_validation(log)
+        scores = result.scores if result is not None and began else None
+        listed.append(
+            {
+                "name": name,
+                "steps": max([0, *log.steps, *log.validations]),
+                "outcome": OUTCOMES.get(result.outcome or "", "Begun") if scores is not None and result else "",
+                "began": began,
+                "best": best[1] if best else None,
+                "split": scores.split if scores else None,
+                "mean_iou": scores.mean_iou if scores else None,
+            }
+        )
+    return listed
 
 
 def _read_log(path: Path) -> Log:
@@ -283,10 +379,20 @@ def _validated(kind: type[_AnyRecord], content: object, path: Path) -> _AnyRecor
         raise DataError(f"{path}, {place}: {message}, got {found}; restore the file or fit again") from error
 
 
-def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> str:
+def _render(
+    run: Path,
+    plan: Plan | None,
+    log: Log,
+    result: Result | None,
+    *,
+    start: Start | None = None,
+    stages: Sequence[dict[str, Any]] = (),
+) -> str:
     result = result or Result()
     scores = result.scores
     best = _best_validation(log)
+    by_picture = _by_picture(log, plan, scores)
+    reached = (scores.picture_accuracy if by_picture else scores.mean_iou) if scores else None
     outcome = result.outcome or str((log.end or {}).get("reason", "interrupted"))
     return render(
         "page.html",
@@ -298,13 +404,19 @@ def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> st
         outcome_label=OUTCOMES.get(outcome, outcome),
         outcome_text=result.outcome_text or _outcome_text(log),
         best=best,
-        mean_iou=scores.mean_iou if scores and scores.mean_iou is not None else (best[1] if best else None),
-        extremes=_extremes(scores),
+        reached=reached,
+        headline=reached if reached is not None else (best[1] if best else None),
+        by_picture=by_picture,
+        window=_window(plan),
+        unit="pictures" if by_picture else "pixels",
+        extremes=_extremes(scores, by_picture),
         data=result.data,
         data_pictures=[(p.name, uri) for p in result.pictures if p.kind == "data" if (uri := picture_uri(run, p.file))],
         comparisons=[_comparison(run, p) for p in result.pictures if p.kind in ("best", "worst")],
         plan=plan,
         plan_rows=_plan_rows(plan),
+        start=start,
+        stages=stages,
         plots=_plots(log, plan, best),
         resumed=len(log.resumed),
         matrix=_matrix(scores),
@@ -317,12 +429,27 @@ def _render(run: Path, plan: Plan | None, log: Log, result: Result | None) -> st
 
 
 def _best_validation(log: Log) -> tuple[int, float] | None:
-    """The step with the highest validation mean IoU, and that; the earliest of equals."""
-    known = [(step, value) for step, value in log.curve("validations", "mean_iou") if math.isfinite(value)]
+    """The step with the highest validation score, and that; of equals the surer one, then the earliest."""
+    known = [(step, value) for step, value in log.curve("validations", _followed(log)) if math.isfinite(value)]
     if not known:
         return None
-    step, value = max(known, key=lambda point: (point[1], -point[0]))
+    sure = {step: value for step, value in log.curve("validations", "mean_probability") if math.isfinite(value)}
+    step, value = max(known, key=lambda point: (point[1], sure.get(point[0], 0.0), -point[0]))
     return int(step), value
+
+
+def _followed(log: Log) -> str:
+    """The score by which the run was followed."""
+    by_picture = any("mean_picture_accuracy" in record for record in log.validations.values())
+    return "mean_picture_accuracy" if by_picture else "mean_iou"
+
+
+def _by_picture(log: Log, plan: Plan | None, scores: Scores | None) -> bool:
+    """Whether folders told the classes, so that pictures are counted, and no pixels."""
+    if scores is not None:
+        return scores.counted == "pictures"
+    planned = plan is not None and isinstance(plan.data, dict) and plan.data.get("labels_from") == "folders"
+    return planned or _followed(log) == "mean_picture_accuracy"
 
 
 def _outcome_text(log: Log) -> str:
@@ -336,19 +463,41 @@ def _outcome_text(log: Log) -> str:
     return f"The run ended at step {count(done)}."
 
 
-def _extremes(scores: Scores | None) -> tuple[ClassScore, ClassScore] | None:
-    """The classes with the lowest and the highest IoU, where there are two."""
-    known = [entry for entry in (scores.per_class if scores else []) if entry.iou is not None]
+def _window(plan: Plan | None) -> str:
+    """The classifier's window in pixels of the pictures, "320 × 320"; nothing where there is none.
+
+    >>> _window(Plan(recipe={"model_options": {"input_size": [128, 160], "shrink": 2}}))
+    '256 × 320'
+    """
+    options = plan.recipe.get("model_options") if plan is not None else None
+    size = options.get("input_size") if isinstance(options, dict) else None
+    sides = [size, size] if isinstance(size, int) else size
+    shrink = options.get("shrink", 1) if isinstance(options, dict) else 1
+    if not isinstance(sides, list) or not isinstance(shrink, int) or not all(isinstance(side, int) for side in sides):
+        return ""
+    return " × ".join(str(side * shrink) for side in sides)
+
+
+def _extremes(scores: Scores | None, by_picture: bool) -> list[tuple[ClassScore, float]]:
+    """The classes with the lowest and the highest IoU, or recall of pictures, where there are two."""
+    found = [(entry, entry.recall if by_picture else entry.iou) for entry in (scores.per_class if scores else [])]
+    known = [(entry, value) for entry, value in found if value is not None]
     if len(known) < 2:
-        return None
-    return min(known, key=lambda entry: entry.iou or 0), max(known, key=lambda entry: entry.iou or 0)
+        return []
+    return [min(known, key=lambda one: one[1]), max(known, key=lambda one: one[1])]
 
 
 def _comparison(run: Path, picture: Picture) -> dict[str, Any]:
     titles = {"image": "Picture", "target": "Your mask", "prediction": "Prediction", "errors": "Where they differ"}
+    if picture.taken_for is not None:
+        titles = {"image": "Picture", "map": f"Where it sees {picture.taken_for}"}
+        if picture.taken_for != picture.own_class:
+            titles["own_map"] = f"Where it sees {picture.own_class}"
     panels = [(key, title, picture_uri(run, getattr(picture, key))) for key, title in titles.items()]
     shown = [panel for panel in panels if panel[2]]
-    return {"kind": picture.kind, "name": picture.name, "mean_iou": picture.mean_iou, "panels": shown}
+    about = {"own_class": picture.own_class, "taken_for": picture.taken_for, "probability": picture.probability}
+    score = {"kind": picture.kind, "name": picture.name, "mean_iou": picture.mean_iou}
+    return score | about | {"panels": shown, "missing": len(shown) < len(titles)}
 
 
 def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
@@ -357,6 +506,8 @@ def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
         return {"chosen": [], "rest": []}
     known: dict[str, Any] = dict(plan.recipe)
     known["budget"] = "none" if plan.budget_minutes is None else f"{plan.budget_minutes:g} minutes"
+    if plan.stages:
+        known["stages"] = len(plan.stages) + 1
     if plan.split:
         known["validation"] = ", ".join(f"{count(len(names))} {split}" for split, names in plan.split.items() if names)
     keys = sorted(plan.reasons, key=lambda key: PLAN_ORDER.index(key) if key in PLAN_ORDER else len(PLAN_ORDER))
@@ -368,14 +519,15 @@ def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
 def _plots(log: Log, plan: Plan | None, best: tuple[int, float] | None) -> list[tuple[str, str, Markup]]:
     """(title, explanation, SVG) of each curve that has a point."""
     last = max([0, *log.steps, *log.validations])
+    followed = "Validation mean IoU" if _followed(log) == "mean_iou" else "Validation accuracy by picture"
     shared: dict[str, Any] = {"end_step": float(last), "resumed": log.resumed}
     curves = [
         (
-            "Validation mean IoU",
+            followed,
             "Higher is better. The ring marks the model that was kept.",
             line_plot(
-                "Validation mean IoU",
-                log.curve("validations", "mean_iou"),
+                followed,
+                log.curve("validations", _followed(log)),
                 color="var(--accent)",
                 values=lambda v: f"{v:.3f}" if round(v, 2) != round(v, 4) else f"{v:.2f}",
                 dots=True,

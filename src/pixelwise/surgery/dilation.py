@@ -1,8 +1,10 @@
 """Dilation instead of stride: the same features, on a denser grid.
 
-A convolution that loses a stride of 2 gives four times as many positions, and every convolution after it must reach
-twice as far to see what it saw (à trous: Chen et al. 2015, DeepLab, arXiv 1412.7062; Yu and Koltun 2016, arXiv
-1511.07122). In a ResNet the stride stands in the first unit of a stage, and there are two conventions for that unit:
+A convolution or a pool that loses a stride of 2 gives four times as many positions, and every window after it must
+reach twice as far to see what it saw: filter rarefaction (Long et al. 2015, §3.2), à trous (Chen et al. 2015, DeepLab,
+arXiv 1412.7062; Yu and Koltun 2016, arXiv 1511.07122). What each operation needs stands in `dilation_rules.py`.
+
+In a ResNet the stride stands in the first unit of a stage, and there are two conventions for that unit:
 
 | `first_unit` | the convolution that loses its stride | layer3 and layer4 at 8 (R-50)   | who                  |
 | ------------ | ------------------------------------- | ------------------------------- | -------------------- |
@@ -11,58 +13,69 @@ twice as far to see what it saw (à trous: Chen et al. 2015, DeepLab, arXiv 1412
 
 (TensorFlow slim has the stride in a stage's last unit; all of the next stage is dilated there, and it is exact.)
 
-"exact" changes density, not values: `dense[..., ::4, ::4]` at output stride 8 is the map at 32, bit for bit but for
-the order of sums. "dilated" does not keep the values; it is what was trained and published.
-
-Works on any tree of modules with ResNet's names: a stem, stages `layer1` to `layer4`, and more behind them where a
-network has them (DeepLab v3's cascade), units with `conv1`, `conv2`, … and `downsample`. Below the stem's stride, the
-stem's pool loses its own and is not dilated, with either word; where it rounds up, values are kept on sizes of whole
-strides plus 1, which leave nothing to round. A ResNet's finest grid is so 1/2: what comes before the pool keeps its
-stride, as a pool that is dilated needs a wider border than torch gives to pools.
+"exact" changes density, not values: `dense[..., ::4, ::4]` at output stride 8 is the map at 32, to the rounding of
+sums, on pictures of every size. "dilated" does not keep the values; it is what was trained and published.
 """
 
+import math
 from collections.abc import Sequence
-from math import prod
+from contextlib import suppress
+from fractions import Fraction
 from typing import Literal, TypeVar
 
-from torch import nn
+from torch import fx, nn
 
-from pixelwise.errors import BadOption, ShapeError
+from pixelwise.errors import BadOption, ShapeError, SurgeryError
+from pixelwise.surgery.dilation_rules import Change, Cropped, Rules, changed, changed_copy
+from pixelwise.surgery.graph import add_layer, described, module_of, strides, trace
 
 Network = TypeVar("Network", bound=nn.Module)
-Layer = nn.Conv2d | nn.MaxPool2d | nn.AvgPool2d  # what can have a stride
+SIZES = (224, 512, 1024, 64, 32)  # of pictures, tried in turn
 
 
-def set_output_stride(network: Network, stride: int, first_unit: Literal["exact", "dilated"] = "exact") -> Network:
-    """The network, changed in place, whose last stage's grid is 1/stride of the picture's.
+def set_output_stride(
+    network: Network,
+    stride: int,
+    first_unit: Literal["exact", "dilated"] = "exact",
+    *,
+    size: tuple[int, int] | None = None,
+    in_channels: int | None = None,
+) -> Network:
+    """The network with its coarsest maps at 1/stride of the picture, and the same weights.
 
-    Strides are taken from the last stage backwards, at last from the stem's pool; each convolution behind a stride
-    that is taken is dilated by it.
+    Strides are taken from the deepest convolutions and pools first; windows behind a stride that was taken are spread
+    by it, with their borders. Pools with borders that torch's do not have become `DilatedMaxPool2d` and
+    `DilatedAvgPool2d`. A network whose rows and columns have other strides changes where one is above `stride`.
+
+    The network is changed in place and returned, if all that must change are settings of layers. Where a call of a
+    function must change (`F.max_pool2d(x, 2)`), one pool without weights is used on several grids, or maps of other
+    borders meet, a graph (`torch.fx.GraphModule`) is returned: it shares the weights under the same names, holds for
+    pictures from about `size` on, and the network is as before.
+
+    Borders that are not constant ("reflect", "replicate": on sizes of whole strides plus 1; "circular": on whole
+    strides) keep the values on those sizes only.
 
     Args:
-        network: holds the stages anywhere in its tree, at its present output stride or already at a lower one.
-        stride: the present output stride, or it without its last strides: 32, 16, 8, 4 or 2 for ResNets.
-        first_unit: see the module.
+        network: any that gives maps (N, C, h, w) from pictures (N, C, H, W), at its own output stride or already at a
+            lower one.
+        stride: the present output stride, or a lower one that leaves whole strides: 32, 16, 8, 4, 2 or 1 for ResNets.
+        first_unit: see the module; "dilated" dilates each convolution that loses a stride by it, and no pool.
+        size: (height, width) of the pictures at which the network is followed; several are tried if left out.
+        in_channels: C; those of the first convolution if left out.
 
     Raises:
-        BadOption: the network never is at this stride, or `first_unit` is neither word.
-        ShapeError: the network has no such stages.
+        BadOption: the network cannot be at this stride, or `first_unit` is neither word.
+        SurgeryError: the network cannot be followed, or something that must change has no rule: it sees a map as a
+            whole (global pooling), makes a finer grid from it, or is used on several grids.
+
+    >>> network = nn.Sequential(nn.MaxPool2d(2), nn.Conv2d(3, 8, 3))
+    >>> set_output_stride(network, 1)[1]
+    Conv2d(3, 8, kernel_size=(3, 3), stride=(1, 1), dilation=(2, 2))
     """
     if first_unit not in ("exact", "dilated"):
         raise BadOption(f'first_unit must be "exact" or "dilated", got {first_unit!r}')
-    for trunk in _trunks(network):
-        kept, own = _stem(trunk)
-        parts: list[Sequence[nn.Module]] = [[layer] for layer in own]
-        parts += _stages(trunk).values()
-        reached = [prod(_unit_stride(layer) for layer in kept)]
-        for units in parts:
-            reached.append(reached[-1] * prod(_unit_stride(unit) for unit in units))
-        if not isinstance(stride, int) or isinstance(stride, bool) or stride not in reached:
-            possible = ", ".join(str(s) for s in sorted(set(reached), reverse=True))
-            raise BadOption(f"an output stride of {stride!r} is not possible; this network can have {possible}")
-        for first in range(reached.index(stride), len(parts)):
-            _take_strides(parts[first:], first_unit)
-    return network
+    traced, rules = _planned(network, stride, first_unit, size, in_channels)
+    return _applied(network, traced, rules)  # type: ignore[return-value]  # a graph takes and gives what it did
 
 
 def set_multi_grid(network: Network, grid: Sequence[int]) -> Network:
@@ -117,58 +130,130 @@ def _stages(trunk: nn.Module) -> dict[str, list[nn.Module]]:
     return stages
 
 
-def _stem(trunk: nn.Module) -> tuple[list[Layer], list[Layer]]:
-    """What comes before layer1 and can have a stride, in order: all before the last pool, and from it on."""
-    layers: list[Layer] = []
-    for name, child in trunk.named_children():
-        if name.startswith("layer"):
-            break
-        layers += [module for module in child.modules() if isinstance(module, Layer)]
-    first = max((index for index, layer in enumerate(layers) if not isinstance(layer, nn.Conv2d)), default=0)
-    return layers[:first], layers[first:]
-
-
-def _main_path(unit: nn.Module) -> list[Layer]:
-    """conv1, conv2, … in order, without the downsample; a layer of the stem is its own path."""
-    if isinstance(unit, Layer):
-        return [unit]
+def _main_path(unit: nn.Module) -> list[nn.Conv2d]:
+    """conv1, conv2, … in order, without the downsample."""
     return [conv for name, conv in unit.named_children() if name.startswith("conv") and isinstance(conv, nn.Conv2d)]
 
 
-def _unit_stride(unit: nn.Module) -> int:
-    return prod(_stride(layer) for layer in _main_path(unit))
-
-
-def _take_strides(parts: Sequence[Sequence[nn.Module]], first_unit: str) -> None:
-    """Take the strides of the first of these parts, and dilate what comes behind each."""
-    units = [unit for part in parts for unit in part]
-    for index, unit in enumerate(parts[0]):
-        factor = _unit_stride(unit)
-        if factor == 1:
-            continue
-        # the stride stands in conv2 (torchvision) or in the 1 x 1 conv1 (the first release); only what comes behind
-        # it reaches too short, unless the whole unit is to be dilated
-        behind = first_unit == "dilated" and not isinstance(unit, Layer)
-        for layer in _main_path(unit):
-            if behind:
-                _dilate(layer, factor)
-            behind = behind or _stride(layer) > 1
-            layer.stride = (1, 1)
-        for module in getattr(unit, "downsample", None) or ():
-            if hasattr(module, "stride"):
-                module.stride = (1, 1)
-        for layer in (layer for other in units[index + 1 :] for layer in _main_path(other)):
-            _dilate(layer, factor)
-
-
-def _dilate(layer: Layer, factor: int) -> None:
+def _dilate(layer: nn.Conv2d, factor: int) -> None:
     """Multiply dilation and padding, which keeps the size; a side of length 1 has nothing to dilate."""
-    assert isinstance(layer, nn.Conv2d)  # nothing stands before a pool that could lose its stride
     factors = [factor if side > 1 else 1 for side in layer.kernel_size]
     layer.dilation = (layer.dilation[0] * factors[0], layer.dilation[1] * factors[1])
     if not isinstance(layer.padding, str):
         layer.padding = (layer.padding[0] * factors[0], layer.padding[1] * factors[1])
 
 
-def _stride(layer: Layer) -> int:
-    return layer.stride if isinstance(layer.stride, int) else layer.stride[0]
+def _planned(
+    network: nn.Module, stride: int, first_unit: str, size: tuple[int, int] | None, in_channels: int | None
+) -> tuple[fx.GraphModule, Rules]:
+    """The graph and what must change in it; the network is as it was."""
+    sizes = [(side, side) for side in SIZES] if size is None else [size]
+    with suppress(SurgeryError):
+        traced = trace(network, sizes[0], in_channels=in_channels, empty=True)
+        return traced, _changes(traced, stride, first_unit)
+    traced = _followed(network, sizes, in_channels)
+    return traced, _changes(traced, stride, first_unit)
+
+
+def _followed(network: nn.Module, sizes: Sequence[tuple[int, int]], in_channels: int | None) -> fx.GraphModule:
+    first: SurgeryError | None = None
+    for size in sizes:
+        try:
+            return trace(network, size, in_channels=in_channels)
+        except SurgeryError as error:
+            first = first or error
+    assert first is not None
+    raise first
+
+
+def _changes(traced: fx.GraphModule, stride: int, first_unit: str) -> Rules:
+    found = strides(traced)
+    axes = [set(sides) for sides in zip(*found.values(), strict=True)]  # of rows and of columns
+    deepest = math.ceil(max(map(max, axes)))
+    possible = [number for number in range(deepest, 0, -1) if all(_possible(number, sides) for sides in axes)]
+    if type(stride) is not int or stride not in possible:
+        numbers = ", ".join(map(str, possible))
+        raise BadOption(f"an output stride of {stride!r} is not possible; this network can have {numbers}")
+    wanted = {node: (_denser(down, stride), _denser(right, stride)) for node, (down, right) in found.items()}
+    return Rules(traced, wanted, dilate_first=first_unit == "dilated")
+
+
+def _possible(stride: int, sides: set[Fraction]) -> bool:
+    """Whether maps of these strides can have this one at most, along one axis."""
+    return stride >= max(sides) or all((stride / s).denominator == 1 or (s / stride).denominator == 1 for s in sides)
+
+
+def _denser(side: Fraction, stride: int) -> int:
+    """New cells for each cell of a map at 1/side."""
+    return int(side / stride) if side > stride else 1
+
+
+def _applied(network: nn.Module, traced: fx.GraphModule, rules: Rules) -> nn.Module:
+    """Changes all that the rules found, at the end, so that an error leaves the network as it was."""
+    calls: dict[int, list[fx.Node]] = {}  # of each layer
+    for node in rules.settings:
+        calls.setdefault(id(module_of(node)), []).append(node)
+    in_place, apart = [], []
+    for nodes in calls.values():
+        if all(rules.settings[node] == rules.settings[nodes[0]] for node in nodes):
+            in_place.append(nodes[0])
+        elif not list(_layer(nodes[0]).parameters()):
+            apart += nodes
+        else:
+            raise SurgeryError(
+                f"the output stride cannot be changed: {described(nodes[0])} is used on several grids, which need "
+                "other dilations; give each its own layer"
+            )
+    if not (rules.changes or rules.crops or apart):
+        for node in in_place:
+            changed(_layer(node), rules.settings[node])
+        return network
+    return _rewritten(traced, rules, in_place, apart)
+
+
+def _rewritten(
+    traced: fx.GraphModule, rules: Rules, in_place: Sequence[fx.Node], apart: Sequence[fx.Node]
+) -> fx.GraphModule:
+    """The graph with its changes; layers that change are copies that share their weights."""
+    for node in in_place:
+        first = _layer(node)
+        layer = changed_copy(first, rules.settings[node])
+        for path, other in list(traced.named_modules(remove_duplicate=False)):
+            if rules.settings[node] and other is first:
+                traced.set_submodule(path, layer)
+    for node, dims in rules.crops.items():
+        parts = [part for part in node.all_input_nodes if any(side.factor > 1 for side in rules.sides.get(part, ()))]
+        name = add_layer(traced, "cropped", Cropped(dims))
+        with traced.graph.inserting_before(node):
+            for part in parts:
+                crop = traced.graph.call_module(name, (part, *(other for other in parts if other is not part)))
+                crop.meta = dict(part.meta)
+                node.replace_input_with(part, crop)
+    replaced: dict[fx.Node, fx.Node] = {}
+    for node in list(traced.graph.nodes):
+        change = rules.changes.get(node)
+        if node in apart and rules.settings[node]:
+            change = Change(changed_copy(_layer(node), rules.settings[node]), node.args, dict(node.kwargs))
+        if change is None:
+            continue
+        args, kwargs = fx.node.map_arg((change.args, change.kwargs), lambda source: replaced.get(source, source))
+        with traced.graph.inserting_before(node):
+            if isinstance(change.target, nn.Module):
+                name = str(node.target) if node.op == "call_module" else type(change.target).__name__.lower()
+                new = traced.graph.call_module(add_layer(traced, name.replace(".", "_"), change.target), args, kwargs)
+            else:
+                new = traced.graph.call_function(change.target, args, kwargs)
+        new.meta = dict(node.meta)
+        node.replace_all_uses_with(new)
+        traced.graph.erase_node(node)
+        replaced[node] = new
+    traced.delete_all_unused_submodules()
+    traced.graph.lint()
+    traced.recompile()
+    return traced
+
+
+def _layer(node: fx.Node) -> nn.Module:
+    layer = module_of(node)
+    assert layer is not None
+    return layer

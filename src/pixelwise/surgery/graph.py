@@ -12,21 +12,32 @@ import inspect
 import math
 import operator
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from fractions import Fraction
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
+from torch.overrides import TorchFunctionMode
 
 from pixelwise.errors import PixelwiseError, SurgeryError
 
 VALUE = "val"  # the key in a node's `meta`: its value for one picture, tensors on the meta device
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-FAR = 2**7 * 3**2 * 5 * 7  # pixels; all strides that networks have divide it
+FAR = 2**8 * 3**2 * 5 * 7  # pixels on the meta device; all strides that networks have divide it
+EMPTY_FAR = 2**8 * 3**2  # where a network may fill memory with something of the map's size, in a batch of no pictures
 
 
-def trace(network: nn.Module, size: tuple[int, int], *, in_channels: int | None = None) -> fx.GraphModule:
+def trace(
+    network: nn.Module,
+    size: tuple[int, int],
+    *,
+    in_channels: int | None = None,
+    fixed_size: bool = False,
+    training: bool = False,
+    empty: bool = False,
+) -> fx.GraphModule:
     """The graph of a network in evaluation mode, for pictures (1, C, *size); each node's value is `value(node)`.
 
     Torch's own layers, and classes made from them, are nodes; all else is followed into. The modules are the network's
@@ -35,16 +46,24 @@ def trace(network: nn.Module, size: tuple[int, int], *, in_channels: int | None 
 
     Args:
         in_channels: C; those of the first convolution if left out.
+        fixed_size: sizes are numbers, not steps of the graph, which then holds for this size alone. Code that hands
+            sizes to other libraries can be followed so.
+        training: in training mode, with what the network gives in training alone.
+        empty: with a batch of no pictures on the network's own device. That is quicker, and spares the second or two in
+            which torch imports what the meta device needs; but a batch of none cannot be flattened by a view.
 
     Raises:
         SurgeryError: the network decides by the values of pictures, hides what it does from Python, or does not take
             pictures of this size.
     """
-    tracer = _Tracer(torch.empty(1, in_channels or first_channels(network), *size, device="meta"))
+    channels = in_channels or first_channels(network)
+    held = next((held for held in network.parameters() if held.is_floating_point()), torch.empty(0))
+    images = held.new_empty(0 if empty else 1, channels, *size, device=held.device if empty else "meta")
+    tracer = _Tracer(images, fixed_size)
     modes = {module: module.training for module in network.modules()}
-    network.eval()
+    network.train(training)
     try:
-        with torch.no_grad():
+        with torch.no_grad(), on_device_of(images, network):
             graph = tracer.trace(network)
     except PixelwiseError:
         raise
@@ -66,7 +85,7 @@ def trace(network: nn.Module, size: tuple[int, int], *, in_channels: int | None 
 
 
 def value(node: fx.Node) -> Any:
-    """What a node gives for one picture at the size of the trace: a tensor on the meta device, a size, a tuple."""
+    """What a node gives for one picture at the size of the trace: a tensor without data, a size, a tuple."""
     return node.meta.get(VALUE)
 
 
@@ -90,25 +109,34 @@ def described(node: fx.Node) -> str:
 
 
 def strides(traced: fx.GraphModule) -> dict[fx.Node, tuple[Fraction, Fraction]]:
-    """Pixels from a cell to the next, (down, right), of every map (N, C, H, W) that the graph can give at any size."""
+    """Pixels from a cell to the next, (down, right), of every map (N, C, H, W) that the graph can give at any size.
+
+    Raises:
+        SurgeryError: for a trace with no pictures, at a stride that divides 2304 by no whole number.
+    """
     (images,) = (node for node in traced.graph.nodes if node.op == "placeholder")
     near = value(images)
-    far = torch.empty(*near.shape[:2], near.shape[2] + FAR, near.shape[3] + FAR, device="meta")
+    more = FAR if near.is_meta else EMPTY_FAR
+    far = near.new_empty(*near.shape[:2], near.shape[2] + more, near.shape[3] + more)
     values: dict[fx.Node, Any] = {}
     found = {}
-    for node in traced.graph.nodes:
-        if not all(source in values for source in node.all_input_nodes):
-            continue
-        try:
-            values[node] = _computed(node, traced, values, far)
-        except (RuntimeError, TypeError, ValueError, IndexError, AssertionError):
-            continue  # only at the size of the trace
+    with torch.no_grad(), on_device_of(near, traced):
+        for node in traced.graph.nodes:
+            if not all(source in values for source in node.all_input_nodes):
+                continue
+            try:
+                values[node] = computed(node, traced, values, far)
+            except (RuntimeError, TypeError, ValueError, IndexError, AssertionError):
+                continue  # only at the size of the trace
+    for node in values:
         if isinstance(values[node], Tensor) and values[node].ndim == 4:
-            more = [
+            cells = [
                 far_side - side for far_side, side in zip(values[node].shape[2:], value(node).shape[2:], strict=True)
             ]
-            if all(cells > 0 for cells in more):
-                found[node] = (Fraction(FAR, more[0]), Fraction(FAR, more[1]))
+            if all(count > 0 for count in cells):
+                found[node] = (Fraction(more, cells[0]), Fraction(more, cells[1]))
+    if not near.is_meta and any(1 not in stride.as_integer_ratio() for both in found.values() for stride in both):
+        raise SurgeryError(f"strides cannot be told from {more} pixels; follow the network with a picture")
     return found
 
 
@@ -151,24 +179,36 @@ class _KnownAttribute(_Known, fx.proxy.Attribute):
     """An attribute of a proxy, or a method that is about to be called."""
 
 
+class _Fixed(_Known):
+    """A proxy whose sizes are numbers."""
+
+    def __getattr__(self, name: str) -> Any:
+        held = getattr(self.value, name)
+        return super().__getattr__(name) if callable(held) or isinstance(held, Tensor) else held
+
+
 class _Tracer(fx.Tracer):
     """Records a network's steps, and computes each on the meta device."""
 
-    def __init__(self, images: Tensor) -> None:
+    def __init__(self, images: Tensor, fixed_size: bool) -> None:
         super().__init__(autowrap_functions=(math.ceil, math.floor, math.sqrt))
         self.images = images
+        self.fixed_size = fixed_size
         self.computing = False
         self.record_module_stack = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Layers of torch, and classes made from one, whatever they do in it."""
-        return not isinstance(m, CONTAINERS) and any(
-            base.__module__.startswith("torch.nn") and base is not nn.Module and issubclass(base, nn.Module)
-            for base in type(m).__mro__
-        )
+        return _of_torch(m)
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Known(node, self)
+        return _Fixed(node, self) if self.fixed_size else _Known(node, self)
+
+    def create_proxy(self, *args: Any, **kwargs: Any) -> Any:
+        proxy = super().create_proxy(*args, **kwargs)
+        if self.fixed_size and not _holds_tensor(value(proxy.node)):
+            return value(proxy.node)
+        return proxy
 
     def call_module(self, m: nn.Module, forward: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         if self.computing:
@@ -185,31 +225,102 @@ class _Tracer(fx.Tracer):
         self.computing = True
         try:
             values = {source: value(source) for source in node.all_input_nodes}
-            node.meta[VALUE] = _computed(node, self.root, values, self.images)
+            node.meta[VALUE] = computed(node, self.root, values, self.images)
         finally:
             self.computing = False
         return node
 
 
-def _computed(node: fx.Node, root: nn.Module, values: dict[fx.Node, Any], images: Tensor) -> Any:
+def _of_torch(module: nn.Module) -> bool:
+    return not isinstance(module, CONTAINERS) and any(
+        base.__module__.startswith("torch.nn") and base is not nn.Module and issubclass(base, nn.Module)
+        for base in type(module).__mro__
+    )
+
+
+def computed(node: fx.Node, root: nn.Module, values: dict[fx.Node, Any], images: Tensor) -> Any:
+    """What a node gives on the meta device, from the values of the nodes before it; inside `meta_layers(root)`."""
     args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
     if node.op == "placeholder":
         default = node.args[0] if node.args else inspect.Parameter.empty
         return images if default is inspect.Parameter.empty else default
     if node.op == "get_attr":
         held = operator.attrgetter(str(node.target))(root)
-        return held.to("meta") if isinstance(held, Tensor) else held
+        return held.to(images.device) if isinstance(held, Tensor) else held
     if node.op == "output":
         return args[0]
     if node.op == "call_module":
-        layer = root.get_submodule(str(node.target))
-        with torch.no_grad():
-            state = {name: t.to("meta") for name, t in [*layer.named_parameters(), *layer.named_buffers()]}
-            return torch.func.functional_call(layer, state, args, kwargs)
+        with _Shortcut():
+            return root.get_submodule(str(node.target))(*args, **kwargs)
     if node.op == "call_method":
         return getattr(args[0], str(node.target))(*args[1:], **kwargs)
     assert callable(node.target)
     return node.target(*args, **kwargs)
+
+
+def on_device_of(images: Tensor, network: nn.Module) -> AbstractContextManager[None]:
+    """While it lasts, the network's layers can be called with these pictures: on the meta device, or where they are."""
+    return meta_layers(network) if images.is_meta else nullcontext()
+
+
+@contextmanager
+def meta_layers(network: nn.Module) -> Iterator[None]:
+    """While it lasts, the network's layers of torch hold tensors of the meta device."""
+    layers = [layer for module in network.modules() if _of_torch(module) for layer in module.modules()]
+    slots: list[dict[str, Any]] = [held for layer in layers for held in (layer._parameters, layer._buffers)]
+    owned = [dict(held) for held in slots]
+    twins: dict[int, Tensor] = {}  # tensors that layers share stay one
+    try:
+        for held, own in zip(slots, owned, strict=True):
+            for name, tensor in own.items():
+                if tensor is None:
+                    continue
+                if id(tensor) not in twins:
+                    twin = torch.empty_like(tensor, device="meta")
+                    twins[id(tensor)] = nn.Parameter(twin, False) if isinstance(tensor, nn.Parameter) else twin
+                held[name] = twins[id(tensor)]
+        yield
+    finally:
+        for held, own in zip(slots, owned, strict=True):
+            held.update(own)
+
+
+class _Shortcut(TorchFunctionMode):
+    """Sizes alone, where torch does more for tensors without data.
+
+    A batch norm on the meta device is a dozen operations; a dilated convolution of no pictures gets the memory of one.
+    """
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func is F.batch_norm and args[0].is_meta and args[1] is not None and len(args[1]) == args[0].shape[1]:
+            return args[0]
+        if func is F.conv2d and len(args[0]) == 0:
+            return _convolved(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+def _convolved(
+    images: Tensor,
+    weight: Tensor,
+    bias: Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Tensor:
+    """What F.conv2d gives for no pictures (0, C, H, W)."""
+    stride, dilation = ((value, value) if isinstance(value, int) else value for value in (stride, dilation))
+    spans = [step * (side - 1) for step, side in zip(dilation, weight.shape[2:], strict=True)]
+    if isinstance(padding, str):
+        added = spans if padding == "same" else [0, 0]
+    else:
+        added = [2 * border for border in ((padding, padding) if isinstance(padding, int) else padding)]
+    free = [side + more - span for side, more, span in zip(images.shape[2:], added, spans, strict=True)]
+    if images.shape[1] != weight.shape[1] * groups or min(free) < 1:
+        raise RuntimeError(f"a convolution {tuple(weight.shape)} of {groups} groups cannot take {tuple(images.shape)}")
+    return images.new_empty(
+        0, len(weight), *((cells - 1) // step + 1 for cells, step in zip(free, stride, strict=True))
+    )
 
 
 def _holds_tensor(held: Any) -> bool:

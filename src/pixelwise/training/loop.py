@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from pixelwise.data.batch import Batch, Batches
 from pixelwise.errors import TrainingError
+from pixelwise.inference.classify import PictureScores
 from pixelwise.inference.predict import precision_context
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
@@ -43,7 +44,7 @@ class Validated:
     """A validation. `network` is what was validated, in evaluation mode; to be saved by the caller where `best`."""
 
     step: int
-    scores: Scores
+    scores: Scores | PictureScores
     best: bool
     network: nn.Module
     seconds: float
@@ -87,7 +88,7 @@ def train(
     batches: Batches,
     recipe: Recipe,
     *,
-    validate: Callable[[nn.Module], Scores],
+    validate: Callable[[nn.Module], Scores | PictureScores],
     state_file: Path,
     resume: bool = False,
     should_stop: Callable[[float], str | None] = lambda seconds: None,
@@ -165,8 +166,8 @@ def train(
                 shown = average.network if average is not None else network
                 with memory_explained(recipe, step):
                     scores = validate(shown)
-                better = scores.mean_iou > best
-                best, since_best = (scores.mean_iou, 0) if better else (best, since_best + 1)
+                better = scores.quality > best
+                best, since_best = (scores.quality, 0) if better else (best, since_best + 1)
                 yield Validated(step, scores, better, shown, time.monotonic() - start)
                 network.train()
             if due:

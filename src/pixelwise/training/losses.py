@@ -28,6 +28,30 @@ def cross_entropy(logits: Tensor, target: Tensor, *, void: int, class_weights: T
     return total / mass.clamp(min=1e-12) if bool(counted.any()) else total * 0
 
 
+def cross_entropy_of_cell(logits: Tensor, target: Tensor, *, void: int, class_weights: Tensor | None = None) -> Tensor:
+    """`cross_entropy` where all pixels of a picture have the same scores, without making a score for each.
+
+    Args:
+        logits: (N, K, 1, 1).
+        target: (N, H, W) int64.
+    """
+    number, classes = logits.shape[:2]
+    row = torch.where(target == void, classes, target).flatten(1)
+    first = (classes + 1) * torch.arange(number, device=target.device)
+    counts = torch.bincount((row + first[:, None]).flatten(), minlength=number * (classes + 1))
+    logarithms = logits.float().flatten(1).log_softmax(1)
+    mass = counts.reshape(number, classes + 1)[:, :classes].to(logarithms.dtype)
+    if class_weights is not None:
+        mass = mass * class_weights
+    return -(mass * logarithms).sum() / mass.sum().clamp(min=1e-12)
+
+
+def _is_one_cell(head: Head) -> bool:
+    """Whether every pixel takes the scores of one cell as they are."""
+    axes = (head.resampling.rows, head.resampling.columns)
+    return all(taps.coarse == 1 and bool((taps.weights[:, 0] == 1).all()) for taps in axes)
+
+
 def soft_dice(logits: Tensor, target: Tensor, *, void: int) -> Tensor:
     """1 − mean over classes of 2·Σ p·t / (Σ p + Σ t), sums over all counted pixels of the batch.
 
@@ -53,6 +77,8 @@ def loss_named(name: str, *, void: int, class_weights: Tensor | None = None) -> 
     """The loss of a recipe, on a head at the picture's size."""
 
     def compute(head: Head, target: Tensor) -> Tensor:
+        if name == "cross_entropy" and _is_one_cell(head):
+            return cross_entropy_of_cell(head.scores, target, void=void, class_weights=class_weights)
         logits = head.full_size()
         loss = cross_entropy(logits, target, void=void, class_weights=class_weights)
         if name == "cross_entropy_dice":

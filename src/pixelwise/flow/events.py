@@ -1,0 +1,64 @@
+"""What a fit tells as it happens; the command line shows it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pixelwise.flow.doctor import Understanding
+from pixelwise.flow.plan import Plan
+from pixelwise.flow.start import Begun
+from pixelwise.training.loop import Ended, StepLogged, Validated
+
+
+@dataclass(frozen=True)
+class Started:
+    """Work begins: what will be read, where the run goes, and the time it has."""
+
+    folder: Path
+    run: Path
+    minutes: float | None
+
+
+@dataclass(frozen=True)
+class Understood:
+    """The folder was read."""
+
+    understanding: Understanding
+
+
+@dataclass(frozen=True)
+class Planned:
+    """The plan is fixed and stored; training comes next."""
+
+    plan: Plan
+    resumed: bool
+
+
+@dataclass(frozen=True)
+class Progressed:
+    """Something counted goes on: `done` of `total` of `what`."""
+
+    what: str
+    done: int
+    total: int
+
+
+@dataclass(frozen=True)
+class StageBegan:
+    """Stage `number` of `total` trains `model` for `steps` steps."""
+
+    number: int
+    total: int
+    model: str
+    steps: int
+
+
+@dataclass(frozen=True)
+class WeightsTaken:
+    """The network begins with the weights of a model file; `begun` says which layers."""
+
+    begun: Begun
+
+
+FitEvent = Started | Understood | Planned | Progressed | StageBegan | WeightsTaken | StepLogged | Validated | Ended
+Tell = Callable[[FitEvent], None]

@@ -1,0 +1,162 @@
+"""Start: a new network takes the weights of a model file, as far as their layers fit."""
+
+import inspect
+import json
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from pixelwise.errors import BadOption, TrainingError, WeightsError
+from pixelwise.files import replacing, write_text
+from pixelwise.flow.plan import Plan
+from pixelwise.models import CONVERTED, MODELS, build
+from pixelwise.segmenter import Segmenter
+from pixelwise.surgery.transplant import Entry, Transplant, transplant
+
+START, START_RECORD = "start.safetensors", "start.json"
+
+
+@dataclass(frozen=True)
+class Begun:
+    """What a network got from a model file.
+
+    Attributes:
+        file: the model file, as it was named.
+        model: the network in it, a name in MODELS.
+        trained_on: names of the pictures it was trained on.
+    """
+
+    file: str
+    model: str
+    trained_on: tuple[str, ...]
+    transplant: Transplant
+
+    def __str__(self) -> str:
+        """One line: how many layers, and from where."""
+        return f"{self.file} ({self.model}): {counted(self.transplant)}"
+
+    def save(self, path: Path) -> None:
+        """Write start.json, which the report shows."""
+        record = {"file": self.file, "model": self.model} | {
+            kind: [asdict(entry) for entry in entries] for kind, entries in _kinds(self.transplant).items()
+        }
+        write_text(json.dumps(record, ensure_ascii=False, indent=1), path)
+
+
+def counted(done: Transplant) -> str:
+    """How many layers were copied, reshaped, left at start, and unused.
+
+    >>> counted(Transplant((), (), (), ()))
+    '0 layers copied, 0 reshaped, 0 left at start, 0 unused'
+    """
+    counts = {kind: len(entries) for kind, entries in _kinds(done).items()}
+    return (
+        f"{counts['copied']} layers copied, {counts['reshaped']} reshaped, {counts['left']} left at start, "
+        f"{counts['unused']} unused"
+    )
+
+
+def _kinds(done: Transplant) -> dict[str, tuple[Entry, ...]]:
+    return {"copied": done.copied, "reshaped": done.reshaped, "left": done.left, "unused": done.unused}
+
+
+def load_start(path: str | Path) -> Segmenter:
+    """The model file to start from, or a stage that has ended.
+
+    Raises:
+        CheckpointError: there is no such file, or it is none of ours.
+    """
+    return Segmenter.load(path)
+
+
+def begin_from(network: nn.Module, source: Segmenter, plan: Plan, file: str) -> Begun:
+    """Give a network the layers of a trained one: by name, and its classes by theirs.
+
+    Args:
+        network: changed in place; what does not fit stays as it is.
+        file: what to call the source.
+
+    Raises:
+        WeightsError: nothing of it fits; names the file.
+    """
+    recipe = plan.recipe
+    by_name: dict[str, Any] = {}
+    if source.labels.names != plan.labels.names:
+        by_name = {
+            "source_classes": source.labels.names,
+            "target_classes": plan.labels.names,
+            "score_layers": score_layers(recipe.model, recipe.model_options),
+        }
+    reverse = source.normalization.channel_order != plan.normalization.channel_order
+    try:
+        done = transplant(source.network, network, reverse_channels=reverse, quiet=True, **by_name)
+    except (WeightsError, BadOption) as error:
+        raise WeightsError(f"{recipe.model} cannot start from {file}: {error}") from error
+    return Begun(file, str(source.architecture["builder"]), source.trained_on, done)
+
+
+def score_layers(model: str, options: dict[str, Any]) -> list[str]:
+    """The layers of a network whose sizes follow the number of classes.
+
+    >>> score_layers("fcn16s_vgg16", {"num_classes": 2, "width": 0.1})
+    ['score_fr', 'score_pool4']
+    """
+    with torch.device("meta"):
+        few, more = (
+            {name: tensor.shape for name, tensor in build(model, **options | {"num_classes": k}).state_dict().items()}
+            for k in (options["num_classes"], options["num_classes"] + 1)
+        )
+    return list(dict.fromkeys(name.rpartition(".")[0] for name in few if few[name] != more[name]))
+
+
+def adopted(source: Segmenter, model: str) -> dict[str, Any]:
+    """The options of a source's network that another's builder takes, too, but for classes and channels."""
+    known = inspect.signature((MODELS | CONVERTED)[model]).parameters if model in MODELS | CONVERTED else {}
+    same = source.architecture["builder"] == model
+    return {
+        key: value
+        for key, value in source.architecture["options"].items()
+        if (same or key in known) and key not in ("num_classes", "in_channels")
+    }
+
+
+def with_start_options(settings: dict[str, Any], source: Segmenter, model: str) -> dict[str, Any]:
+    """Settings with the options of the source's network, so that its layers fit; what was set by hand stays."""
+    given = settings.get("model_options", {})
+    if not isinstance(given, dict):
+        return settings  # the recipe refuses it
+    return {"model_options": adopted(source, model) | given} | {
+        k: v for k, v in settings.items() if k != "model_options"
+    }
+
+
+def keep_start(source: Path, run: Path) -> None:
+    """Copy the model file into the run, which from then on does not need the original.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    if source.resolve() == (run / START).resolve():
+        return
+    try:
+        with replacing(run / START) as beside:
+            shutil.copyfile(source, beside)
+    except OSError as error:
+        raise TrainingError(f"{source} could not be copied to {run / START} ({error.strerror or error})") from error
+
+
+def seen_before(begun: Begun, plan: Plan) -> str:
+    """A warning where pictures that the scores are measured on have names that the source was trained on."""
+    seen = set(begun.trained_on)
+    part = "test" if plan.split["test"] else "validation"
+    again = sum(name in seen for name in plan.split[part])
+    if not again:
+        return ""
+    return (
+        f"; {again} of the {len(plan.split[part])} {part} pictures have names that it was trained on: if they are the "
+        "same pictures, the scores are too good"
+    )
