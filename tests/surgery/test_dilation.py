@@ -665,7 +665,7 @@ class Rolling(nn.Identity):
 
 
 REFUSED = {
-    "layer 2 (Rolling) has no rule": Rolling(),
+    "roll() in 2 has no rule": Rolling(),
     "layer 2 (Linear) takes a map that would become denser as a whole": nn.Linear(56, 3),
     "layer 2 (ConvTranspose2d) makes a grid of its own": nn.ConvTranspose2d(4, 4, 2, 2),
     "layer 2 (Upsample) makes a grid of its own": nn.Upsample(scale_factor=2),

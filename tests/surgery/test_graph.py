@@ -1,5 +1,6 @@
 """A network's graph: the same function, with the modules' names, decided where it asks for sizes."""
 
+import math
 from collections import OrderedDict
 
 import pytest
@@ -9,7 +10,7 @@ from torch import nn
 
 from pixelwise.backbones import CLASSIFIERS
 from pixelwise.errors import ShapeError, SurgeryError
-from pixelwise.surgery.graph import add_layer, described, first_channels, module_of, strides, trace, value
+from pixelwise.surgery.graph import add_layer, described, far_of, first_channels, module_of, strides, trace, value
 
 
 class Careful(nn.Module):
@@ -163,7 +164,7 @@ def test_no_pictures_at_all(dtype):
         trace(network, (9, 8), empty=True)
     with pytest.raises(SurgeryError, match="groups cannot take"):
         trace(network, (30, 40), in_channels=3, empty=True)
-    with pytest.raises(SurgeryError, match="strides cannot be told from 2304 pixels"):
+    with pytest.raises(SurgeryError, match="cannot be told from 2304 pixels"):
         strides(trace(nn.MaxPool2d(7), (30, 40), empty=True))
 
 
@@ -173,3 +174,90 @@ def steps(network, height, width):
     for layer in network.eval():
         values = layer(values)
         yield values
+
+
+class Switched(nn.Module):
+    """Arguments behind the pictures, dropout by functions of several kinds."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3, padding=1)
+        self.register_buffer("mean", torch.zeros(4))
+        self.register_buffer("var", torch.ones(4))
+
+    def forward(self, images, target=None, *, return_all=False):
+        values = F.dropout(self.conv(images), 0.5, training=False)  # as it is written: never
+        values = F.batch_norm(values, self.mean, self.var, training=self.training)
+        values = F.max_pool2d(values, 2)
+        return values if target is None and not return_all else (values, target)
+
+
+def test_arguments_behind_the_pictures_have_their_defaults(tmp_path):
+    network = Switched().train()
+    traced = trace(network, (16, 16))
+    images = torch.randn(2, 3, 16, 16)
+    assert [node.name for node in traced.graph.nodes if node.op == "placeholder"] == ["images"]
+    assert not any(isinstance(layer, nn.Dropout) for layer in traced.modules())
+    assert torch.equal(traced(images), network.eval()(images))  # a norm by a function keeps evaluation's statistics
+    torch.save(traced, tmp_path / "graph.pt")
+    assert torch.equal(torch.load(tmp_path / "graph.pt", weights_only=False)(images), traced(images))
+
+
+class Stem(nn.Module):
+    """Strides that divide no usual number of pixels."""
+
+    def __init__(self, *sides):
+        super().__init__()
+        self.pools = nn.ModuleList(nn.AvgPool2d(side) for side in sides)
+
+    def forward(self, images):
+        for pool in self.pools:
+            images = pool(images)
+        return images
+
+
+@pytest.mark.parametrize("sides", [(3, 3, 3), (11,), (2, 11), (5, 5), (13, 17), (512,)])
+def test_strides_of_unusual_sizes(sides):
+    traced = trace(Stem(*sides), (512, 512))
+    found = [down for down, _ in strides(traced).values()]
+    assert found[:-1] == [math.prod(sides[:count]) for count in range(len(sides) + 1)]  # the last is the output
+    assert all(far_of(traced) % stride == 0 for stride in found)
+
+
+class ByThreshold(nn.Module):
+    def forward(self, images):
+        return F.max_pool2d(images * 2 if (images > 0).any() else images, 2)
+
+
+def test_no_pictures_decide_nothing():
+    for empty in (True, False):
+        with pytest.raises(SurgeryError, match="ByThreshold cannot be followed"):
+            trace(ByThreshold(), (8, 8), empty=empty)
+
+
+class Centered(nn.Identity):
+    def forward(self, values):
+        return values - values.mean((2, 3), keepdim=True)
+
+
+class ChannelsLast(nn.LayerNorm):
+    def forward(self, values):
+        return super().forward(values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def test_classes_made_from_simple_layers_are_followed():
+    traced = trace(nn.Sequential(nn.Conv2d(3, 4, 1), Centered(), ChannelsLast(4)), (8, 8))
+    names = [str(node.target) for node in traced.graph.nodes if node.op in ("call_method", "call_function")]
+    assert names[0] == "mean"
+    assert "permute" in names
+    images = torch.randn(1, 3, 8, 8)
+    network = nn.Sequential(traced)
+    assert torch.equal(traced(images), network(images))
+
+
+def test_hooks_of_weights_leave_nothing_behind():
+    with pytest.warns(FutureWarning):
+        layer = torch.nn.utils.weight_norm(nn.Conv2d(3, 4, 3))
+    before = layer.weight.clone()
+    trace(nn.Sequential(layer), (8, 8))
+    assert torch.equal(layer.weight, before)

@@ -38,7 +38,7 @@ def set_output_stride(
     stride: int,
     first_unit: Literal["exact", "dilated"] = "exact",
     *,
-    size: tuple[int, int] | None = None,
+    size: int | tuple[int, int] | None = None,
     in_channels: int | None = None,
 ) -> Network:
     """The network with its coarsest maps at 1/stride of the picture, and the same weights.
@@ -50,7 +50,8 @@ def set_output_stride(
     The network is changed in place and returned, if all that must change are settings of layers. Where a call of a
     function must change (`F.max_pool2d(x, 2)`), one pool without weights is used on several grids, or maps of other
     borders meet, a graph (`torch.fx.GraphModule`) is returned: it shares the weights under the same names, holds for
-    pictures from about `size` on, and the network is as before.
+    pictures no smaller than `size`, and the network is as before; they share the layers that did not change, so that
+    the mode of one is that of the other.
 
     Borders that are not constant ("reflect", "replicate": on sizes of whole strides plus 1; "circular": on whole
     strides) keep the values on those sizes only.
@@ -60,7 +61,8 @@ def set_output_stride(
             lower one.
         stride: the present output stride, or a lower one that leaves whole strides: 32, 16, 8, 4, 2 or 1 for ResNets.
         first_unit: see the module; "dilated" dilates each convolution that loses a stride by it, and no pool.
-        size: (height, width) of the pictures at which the network is followed; several are tried if left out.
+        size: of the pictures at which the network is followed, the side or (height, width); several are tried if left
+            out.
         in_channels: C; those of the first convolution if left out.
 
     Raises:
@@ -144,10 +146,11 @@ def _dilate(layer: nn.Conv2d, factor: int) -> None:
 
 
 def _planned(
-    network: nn.Module, stride: int, first_unit: str, size: tuple[int, int] | None, in_channels: int | None
+    network: nn.Module, stride: int, first_unit: str, size: int | tuple[int, int] | None, in_channels: int | None
 ) -> tuple[fx.GraphModule, Rules]:
     """The graph and what must change in it; the network is as it was."""
-    sizes = [(side, side) for side in SIZES] if size is None else [size]
+    sides = SIZES if size is None else (size,)
+    sizes = [(side, side) if isinstance(side, int) else side for side in sides]
     with suppress(SurgeryError):
         traced = trace(network, sizes[0], in_channels=in_channels, empty=True)
         return traced, _changes(traced, stride, first_unit)

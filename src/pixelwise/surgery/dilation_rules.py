@@ -25,7 +25,7 @@ from torch import Tensor, fx, nn
 
 from pixelwise.errors import SurgeryError
 from pixelwise.surgery.dilated_pools import DilatedAvgPool2d, DilatedMaxPool2d, pair
-from pixelwise.surgery.graph import described, module_of, value
+from pixelwise.surgery.graph import Step, described, module_of, value
 
 Pair = tuple[int, int]  # for rows and columns
 Settings = dict[str, Any]  # attributes of a layer, with their new values
@@ -497,7 +497,7 @@ class Rules:
         return self.sides[part][dim].factor == 1 and (_shape(part) or ())[dim] == 1
 
 
-class Cropped(nn.Identity):
+class Cropped(Step):
     """The first cells of a tensor, along some dimensions as many as the shortest of all tensors has."""
 
     def __init__(self, dims: Sequence[int]) -> None:

@@ -25,7 +25,10 @@ from pixelwise.errors import PixelwiseError, SurgeryError
 
 VALUE = "val"  # the key in a node's `meta`: its value for one picture, tensors on the meta device
 CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
-FAR = 2**8 * 3**2 * 5 * 7  # pixels on the meta device; all strides that networks have divide it
+FOLLOWED = (nn.Identity, nn.LayerNorm, nn.Dropout, nn.Dropout2d)  # and activations, with a forward of their own
+FAR = 2**8 * 3**2 * 5 * 7  # pixels on the meta device; nearly all strides that networks have divide it
+LARGEST, LARGEST_DENOMINATOR = 2048, 16  # of strides as fractions
+ROUNDS = 4  # in which other strides are found
 EMPTY_FAR = 2**8 * 3**2  # where a network may fill memory with something of the map's size, in a batch of no pictures
 
 
@@ -41,8 +44,9 @@ def trace(
     """The graph of a network in evaluation mode, for pictures (1, C, *size); each node's value is `value(node)`.
 
     Torch's own layers, and classes made from them, are nodes; all else is followed into. The modules are the network's
-    own, under their names; the mode of the graph is the network's. Checks of sizes are decided and gone; dropout by a
-    function becomes a layer, so that it follows the mode.
+    own, under their names; the mode of the graph is the network's. Checks of sizes are decided and gone. Dropout by a
+    function that was given `self.training` becomes a layer, so that it follows the mode; what else a network decides
+    by its mode is decided for evaluation. Arguments of `forward` behind the pictures have their defaults.
 
     Args:
         in_channels: C; those of the first convolution if left out.
@@ -62,6 +66,9 @@ def trace(
     tracer = _Tracer(images, fixed_size)
     modes = {module: module.training for module in network.modules()}
     network.train(training)
+    for module in network.modules():
+        if not _is_leaf(module):
+            module.training = _Mode(training)  # type: ignore[assignment]  # a number that is known again
     try:
         with torch.no_grad(), on_device_of(images, network):
             graph = tracer.trace(network)
@@ -71,16 +78,17 @@ def trace(
         what = " ".join(str(error).split())[:300]
         raise SurgeryError(
             f"{type(network).__name__} cannot be followed on a picture {tuple(tracer.images.shape)} "
-            f"({type(error).__name__}: {what}); pass another size, or the part of it that makes the map"
+            f"({type(error).__name__}: {what}); pass another size or in_channels, or the part of it that makes the map"
         ) from error
     finally:
         for module, training in modes.items():
             module.training = training
     graph.eliminate_dead_code(is_impure_node=lambda node: node.op == "placeholder" or _holds_tensor(value(node)))
+    graph._tracer_cls = None  # which a saved graph would need to be read
     traced = fx.GraphModule(tracer.root, graph, type(network).__name__)
     for path, module in traced.named_modules():  # fx makes the ones that hold the layers anew
         module.training = network.get_submodule(path).training
-    _dropout_layers(traced, network.training)
+    _settle_modes(traced, network.training)
     return traced
 
 
@@ -112,11 +120,42 @@ def strides(traced: fx.GraphModule) -> dict[fx.Node, tuple[Fraction, Fraction]]:
     """Pixels from a cell to the next, (down, right), of every map (N, C, H, W) that the graph can give at any size.
 
     Raises:
-        SurgeryError: for a trace with no pictures, at a stride that divides 2304 by no whole number.
+        SurgeryError: they cannot be told; for a trace with no pictures, some do not divide 2304 pixels.
     """
-    (images,) = (node for node in traced.graph.nodes if node.op == "placeholder")
-    near = value(images)
+    return _measured(traced)[1]
+
+
+def far_of(traced: fx.GraphModule) -> int:
+    """Pixels that all strides of a graph divide; at least as many as any window is wide."""
+    return _measured(traced)[0]
+
+
+def _measured(traced: fx.GraphModule) -> tuple[int, dict[fx.Node, tuple[Fraction, Fraction]]]:
+    near = value(next(iter(traced.graph.nodes)))
     more = FAR if near.is_meta else EMPTY_FAR
+    for _ in range(ROUNDS):
+        found = _strides_over(traced, more)
+        inexact = {round(stride) for both in found.values() for stride in both if not _is_exact(stride, near.is_meta)}
+        if not inexact:
+            return more, found
+        if not near.is_meta:
+            break
+        more = math.lcm(more, *inexact)
+    raise SurgeryError(
+        f"the strides of the maps cannot be told from {more} pixels; pass the part of the network with whole ones"
+    )
+
+
+def _is_exact(stride: Fraction, with_fractions: bool) -> bool:
+    """Whether it is one that networks have: pixels to a cell, cells to a pixel, or few of both."""
+    if stride.numerator == 1 or stride.denominator == 1:
+        return stride.numerator <= LARGEST
+    return with_fractions and stride.numerator <= LARGEST and stride.denominator <= LARGEST_DENOMINATOR
+
+
+def _strides_over(traced: fx.GraphModule, more: int) -> dict[fx.Node, tuple[Fraction, Fraction]]:
+    """As measured by pictures that are `more` pixels larger."""
+    near = value(next(iter(traced.graph.nodes)))
     far = near.new_empty(*near.shape[:2], near.shape[2] + more, near.shape[3] + more)
     values: dict[fx.Node, Any] = {}
     found = {}
@@ -135,8 +174,6 @@ def strides(traced: fx.GraphModule) -> dict[fx.Node, tuple[Fraction, Fraction]]:
             ]
             if all(count > 0 for count in cells):
                 found[node] = (Fraction(more, cells[0]), Fraction(more, cells[1]))
-    if not near.is_meta and any(1 not in stride.as_integer_ratio() for both in found.values() for stride in both):
-        raise SurgeryError(f"strides cannot be told from {more} pixels; follow the network with a picture")
     return found
 
 
@@ -153,7 +190,10 @@ class _Known(fx.Proxy):
 
     @property
     def value(self) -> Any:
-        return value(self.node)
+        held = value(self.node)
+        if isinstance(held, Tensor) and not held.is_meta:
+            raise RuntimeError("it decides by the values of pictures, and there are none")
+        return held
 
     def __bool__(self) -> bool:
         return bool(self.value)
@@ -183,7 +223,7 @@ class _Fixed(_Known):
     """A proxy whose sizes are numbers."""
 
     def __getattr__(self, name: str) -> Any:
-        held = getattr(self.value, name)
+        held = getattr(value(self.node), name)
         return super().__getattr__(name) if callable(held) or isinstance(held, Tensor) else held
 
 
@@ -198,8 +238,16 @@ class _Tracer(fx.Tracer):
         self.record_module_stack = True
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Layers of torch, and classes made from one, whatever they do in it."""
-        return _of_torch(m)
+        """Layers of torch, and classes made from one."""
+        return _is_leaf(m)
+
+    def create_args_for_root(
+        self, root_fn: Callable[..., Any], is_module: bool, concrete_args: Any = None
+    ) -> tuple[Callable[..., Any], list[Any]]:
+        """The network itself and its pictures; what else `forward` takes has its default."""
+        _, *names = inspect.signature(root_fn).parameters
+        pictures = names[0] if names else "images"
+        return root_fn, [self.root, self.create_proxy("placeholder", pictures, (), {})]
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Fixed(node, self) if self.fixed_size else _Known(node, self)
@@ -238,12 +286,31 @@ def _of_torch(module: nn.Module) -> bool:
     )
 
 
+def _is_leaf(module: nn.Module) -> bool:
+    """Whether a module is one step of the graph: a class made from an activation or a norm may do anything."""
+    if isinstance(module, Step) or not _of_torch(module):
+        return isinstance(module, Step)
+    own = not str(type(module).forward.__module__).startswith("torch.nn")
+    return not (own and (isinstance(module, FOLLOWED) or _is_activation(module)))
+
+
+class Step(nn.Module):
+    """A layer of our own that is one step of a graph."""
+
+
+def _is_activation(module: nn.Module) -> bool:
+    return any(base.__module__ == "torch.nn.modules.activation" for base in type(module).__mro__)
+
+
+class _Mode(int):
+    """False or True as the mode of a network, told from every other."""
+
+
 def computed(node: fx.Node, root: nn.Module, values: dict[fx.Node, Any], images: Tensor) -> Any:
     """What a node gives on the meta device, from the values of the nodes before it; inside `meta_layers(root)`."""
-    args, kwargs = fx.node.map_arg((node.args, node.kwargs), lambda source: values[source])
+    args, kwargs = fx.node.map_aggregate((node.args, node.kwargs), lambda given: _plain(given, values))
     if node.op == "placeholder":
-        default = node.args[0] if node.args else inspect.Parameter.empty
-        return images if default is inspect.Parameter.empty else default
+        return images
     if node.op == "get_attr":
         held = operator.attrgetter(str(node.target))(root)
         return held.to(images.device) if isinstance(held, Tensor) else held
@@ -269,6 +336,7 @@ def meta_layers(network: nn.Module) -> Iterator[None]:
     layers = [layer for module in network.modules() if _of_torch(module) for layer in module.modules()]
     slots: list[dict[str, Any]] = [held for layer in layers for held in (layer._parameters, layer._buffers)]
     owned = [dict(held) for held in slots]
+    plain = [{name: held for name, held in vars(layer).items() if isinstance(held, Tensor)} for layer in layers]
     twins: dict[int, Tensor] = {}  # tensors that layers share stay one
     try:
         for held, own in zip(slots, owned, strict=True):
@@ -283,6 +351,8 @@ def meta_layers(network: nn.Module) -> Iterator[None]:
     finally:
         for held, own in zip(slots, owned, strict=True):
             held.update(own)
+        for layer, attributes in zip(layers, plain, strict=True):
+            vars(layer).update(attributes)  # that a hook has computed anew
 
 
 class _Shortcut(TorchFunctionMode):
@@ -323,28 +393,40 @@ def _convolved(
     )
 
 
+def _plain(given: Any, values: dict[fx.Node, Any]) -> Any:
+    """An argument of a node as it is computed with."""
+    if isinstance(given, fx.Node):
+        return values[given]
+    return bool(given) if isinstance(given, _Mode) else given
+
+
 def _holds_tensor(held: Any) -> bool:
     if isinstance(held, list | tuple):
         return any(_holds_tensor(one) for one in held)
     return isinstance(held, Tensor)
 
 
-def _dropout_layers(traced: fx.GraphModule, training: bool) -> None:
-    """Layers for the calls of functions that were given the network's mode, which tells evaluation in the trace."""
+def _settle_modes(traced: fx.GraphModule, training: bool) -> None:
+    """Layers for the calls of dropout that were given the network's mode; what else was given it keeps that of now."""
     layers = {F.dropout: nn.Dropout, F.dropout1d: nn.Dropout1d, F.dropout2d: nn.Dropout2d, F.dropout3d: nn.Dropout3d}
     for node in list(traced.graph.nodes):
         if node.op != "call_function" or node.target not in layers:
             continue
         given = inspect.signature(node.target).bind(*node.args, **node.kwargs)
         given.apply_defaults()
-        if given.arguments["training"] is not False:
+        if not isinstance(given.arguments["training"], _Mode):
             continue
-        name = add_layer(traced, "dropout", layers[node.target](given.arguments["p"]).train(training))
+        name = add_layer(traced, "dropout", layers[node.target](given.arguments["p"], given.arguments["inplace"]))
+        traced.get_submodule(name).training = training
         with traced.graph.inserting_after(node):
             layer = traced.graph.call_module(name, (given.arguments["input"],))
         layer.meta = dict(node.meta)
         node.replace_all_uses_with(layer)
         traced.graph.erase_node(node)
+    for node in traced.graph.nodes:
+        node.args, node.kwargs = fx.node.map_aggregate(
+            (node.args, node.kwargs), lambda given: bool(given) if isinstance(given, _Mode) else given
+        )
     traced.recompile()
 
 
