@@ -1,6 +1,7 @@
 """A network for another number of classes has new scoring layers, and nothing else is new."""
 
 import inspect
+import operator
 from collections import OrderedDict
 
 import pytest
@@ -263,14 +264,12 @@ class Scales(nn.Module):
         self.trunk = nn.Conv2d(3, 6, 3, padding=1)
         self.score = self.again = nn.Conv2d(6, 4, 1)
         self.look = nn.Conv2d(4, 2, 3, padding=1)
-        self.gate = nn.Linear(4, 4)
 
     def forward(self, images):
         large, half = (self.trunk(F.avg_pool2d(images, factor)) for factor in (1, 2))
         scores = self.score(large) + F.interpolate(self.again(half), scale_factor=2)
         attention = torch.sigmoid(self.look(scores))
-        gate = torch.sigmoid(self.gate(scores.mean((2, 3))))
-        return scores * attention[:, :1] * gate[:, :, None, None]
+        return scores * attention[:, :1]
 
 
 def test_a_shared_layer_stays_shared_and_layers_that_read_scores_take_the_new_ones():
@@ -278,10 +277,153 @@ def test_a_shared_layer_stays_shared_and_layers_that_read_scores_take_the_new_on
     before = tensors(network)
     replace_classifier(network, 5)
     assert network.score is network.again
-    assert changed(network, before) == ["again", "gate", "look", "score"]
+    assert changed(network, before) == ["again", "look", "score"]
     assert (network.look.in_channels, network.look.out_channels) == (5, 2)
-    assert (network.gate.in_features, network.gate.out_features) == (5, 5)
     assert network(torch.randn(1, 3, 8, 8)).shape == (1, 5, 8, 8)
+
+
+class Featured(nn.Module):
+    """As many features as classes; `give` says what comes out."""
+
+    def __init__(self, give, **layers):
+        super().__init__()
+        self.trunk = nn.Conv2d(3, 4, 3)
+        self.fc = nn.Linear(4, 4)
+        self.give = give
+        for name, layer in layers.items():
+            setattr(self, name, layer)
+
+    def forward(self, images):
+        return self.give(self, torch.relu(self.trunk(images)).mean((2, 3)))
+
+
+@pytest.mark.parametrize(
+    "give",
+    [
+        lambda n, f: (n.fc(f), f),
+        lambda n, f: {"out": n.fc(f), "features": f, "aux": n.aux(f)},
+        lambda n, f: {"out": [n.fc(f).softmax(1), n.aux(f)], "features": [f]},
+    ],
+)
+def test_features_beside_the_scores_stay_though_they_are_as_many(give):
+    network = Featured(give, aux=nn.Linear(4, 4))
+    before = tensors(network)
+    images = torch.randn(2, 3, 9, 9)
+    features = torch.relu(network.trunk(images)).mean((2, 3))
+    replace_classifier(network, 6, size=9)
+    used = "aux" in give.__code__.co_names
+    assert changed(network, before) == (["aux", "fc"] if used else ["fc"])
+    given = network(images)
+    flat = list(given.values()) if isinstance(given, dict) else given
+    flat = [one for group in flat for one in (group if isinstance(group, list) else [group])]
+    assert flat[0].shape == (2, 6) and sum(one.shape == (2, 6) for one in flat) == 1 + used
+    (kept,) = (one for one in flat if one.shape == (2, 4))
+    assert torch.equal(kept, features)
+
+
+READS = r"reads what layer trunk \(Conv2d\) gives, and both have 4 outputs, so that it cannot be told which are scores"
+
+
+@pytest.mark.parametrize(
+    ("give", "message"),
+    [
+        (lambda n, f: f + n.fc(f), rf"layer fc \(Linear\) {READS}"),
+        (lambda n, f: f + n.fc(n.inner(f).relu()), rf"layer fc \(Linear\) {READS}"),
+        (lambda n, f: (f, n.fc(f)), rf"layer fc \(Linear\) {READS}"),
+        (
+            lambda n, f: {"features": f, "out": n.inner(f)},
+            r"layer trunk \(Conv2d\) gives the network's first output, from which layer inner \(Linear\) makes "
+            r"another: features, not scores",
+        ),
+    ],
+)
+def test_what_may_be_features_is_refused(give, message):
+    network = Featured(give, inner=nn.Linear(4, 5))
+    if "relu" in give.__code__.co_names:
+        network.fc = nn.Linear(5, 4)
+    before = tensors(network)
+    with pytest.raises(SurgeryError, match=message):
+        replace_classifier(network, 6, size=9)
+    assert changed(network, before) == []
+
+
+def test_a_step_that_no_sum_has_tells_features():
+    """The residual of a refinement is added to scores as they are, not to an average."""
+    network = Odd(
+        lambda n, x: (lambda f: f + n.last(n.inner(f).relu()))(n.score(x).mean((2, 3))),
+        inner=nn.Linear(4, 4),
+        last=nn.Linear(4, 4),
+    )
+    with pytest.raises(SurgeryError, match=r"layer last \(Linear\) reads what layer score \(Conv2d\) gives"):
+        replace_classifier(network, 6, size=9)
+
+
+def test_a_layer_that_reads_scores_itself_tells_features():
+    """Without an activation before or behind it: `f + fc(f)`, not a refinement."""
+    network = Odd(lambda n, x: (lambda f: f + n.last(f))(n.score(x)), last=nn.Conv2d(4, 4, 1))
+    with pytest.raises(SurgeryError, match=r"layer last \(Conv2d\) reads what layer score \(Conv2d\) gives"):
+        replace_classifier(network, 6, size=9)
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        lambda s: F.interpolate(s, scale_factor=2),
+        nn.Upsample(scale_factor=2),
+        nn.Identity(),
+        nn.ConvTranspose2d(4, 4, 2, groups=4),
+        lambda s: s[:, :, 1:],
+        lambda s: operator.iadd(s, 1.0),
+        lambda s: torch.add(s, 1.0),
+        lambda s: s.add(1.0),
+        lambda s: s.add_(1.0),
+        lambda s: s.mul(2.0),
+        lambda s: 2 * s,
+    ],
+)
+def test_scores_are_summed_and_resampled_before_their_refinement(step):
+    layers = {"layer": step} if isinstance(step, nn.Module) else {}
+    network = Odd(
+        lambda n, x: (lambda s: s + n.last(n.inner(s).relu()))((n.layer if layers else step)(n.score(x))),
+        inner=nn.Conv2d(4, 4, 3, padding=1),
+        last=nn.Conv2d(4, 4, 3, padding=1),
+        **layers,
+    )
+    assert replace_classifier(network, 6, size=9).eval()(torch.randn(1, 3, 9, 9)).shape[1] == 6
+
+
+def test_a_residual_refinement_of_scores_has_both_ends_replaced():
+    network = Odd(
+        lambda n, x: (lambda s: s + n.last(n.inner(s).relu()))(n.score(x)).softmax(1),
+        inner=nn.Conv2d(4, 4, 3, padding=1),
+        last=nn.Conv2d(4, 4, 3, padding=1),
+    )
+    before = tensors(network)
+    replace_classifier(network, 6, size=9)
+    assert changed(network, before) == ["inner", "last", "score"]
+    widths = {name: (layer.in_channels, layer.out_channels) for name, layer in network.named_children()}
+    assert widths == {"score": (3, 6), "inner": (6, 4), "last": (4, 6)}
+
+
+@pytest.mark.parametrize("norm", [nn.utils.spectral_norm, nn.utils.weight_norm])
+@pytest.mark.parametrize("refused", [False, True])
+@pytest.mark.filterwarnings("ignore:.*weight_norm.* is deprecated:FutureWarning")
+def test_weights_that_hooks_compute_keep_their_numbers(norm, refused):
+    """Old norms put the weight that they compute into the layer as a plain attribute."""
+    network = nn.Sequential(norm(nn.Conv2d(3, 4, 1)), nn.Conv2d(4, 4, 1)).eval()
+    weight = network[0].weight.detach().clone()
+    if refused:
+        network[1] = norm(network[1])
+        with pytest.raises(SurgeryError, match="layer 1 has a weight made from others"):
+            replace_classifier(network, 6, size=9)
+    else:
+        replace_classifier(network, 6, size=9)
+    assert all(not layer.weight.is_meta for layer in network) and torch.equal(network[0].weight, weight)
+
+
+def test_a_network_in_a_wrapper_for_several_devices_is_refused():
+    with pytest.raises(SurgeryError, match=r"DataParallel holds copies of the network; pass network.module"):
+        replace_classifier(nn.DataParallel(small()), 6)
 
 
 def test_a_network_that_is_a_graph_already_is_changed_too():

@@ -220,6 +220,126 @@ def test_a_network_that_reads_values_is_measured_on_a_real_picture():
         shift_and_stitch(Reading(), images, 4)
 
 
+class Particular(nn.Module):
+    def forward(self, images):
+        if images.is_meta:
+            raise ValueError("pictures have numbers")
+        return F.avg_pool2d(images, 2)
+
+
+def test_a_network_that_refuses_pictures_without_data_is_measured_on_a_real_one():
+    assert shift_and_stitch(Particular(), torch.randn(1, 1, 6, 6), 2).shape == (1, 1, 5, 5)
+
+
+class Scaled(nn.Module):
+    """Its plain tensor stays on its device, so that only a real picture tells the stride."""
+
+    def __init__(self, stride, kernel=3):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, kernel, stride)
+        self.norm = nn.BatchNorm2d(2)
+        self.dropout = nn.Dropout()
+        self.scale = torch.ones(2, 1, 1)
+
+    def forward(self, images):
+        return self.dropout(self.norm(self.conv(images))) * self.scale
+
+
+@pytest.mark.parametrize("factor", [2, 3, 7, 8, 16])
+def test_on_real_pictures_too_each_other_factor_is_refused(factor):
+    images = torch.randn(1, 1, 21, 25)
+    assert shift_and_stitch(Scaled(factor).eval(), images, factor, step=factor).shape[:2] == (1, 2)
+    for stride in (factor - 1, factor + 1, 2 * factor):
+        for strides in ((stride, factor), (factor, stride)):
+            with pytest.raises(SurgeryError, match="Scaled has a score for each"):
+                shift_and_stitch(Scaled(strides).eval(), images, factor)
+
+
+def test_a_stride_found_on_real_pictures_is_named():
+    with pytest.raises(SurgeryError, match="has a score for each 9 × 8 pixels, not for each 8 × 8"):
+        shift_and_stitch(Scaled((9, 8)).eval(), torch.randn(1, 1, 20, 20), 8)
+
+
+def test_real_pictures_to_measure_with_leave_statistics_and_modes_alone():
+    network = Scaled(2).train()
+    network.dropout.eval()
+    shift_and_stitch(network, torch.randn(2, 1, 7, 9), 2)
+    assert network.norm.num_batches_tracked == 4  # its own passes, in training mode as it was given
+    assert network.training and network.norm.training and not network.dropout.training
+    network.norm.reset_running_stats()
+    with pytest.raises(SurgeryError, match="not for each 4 × 4"):
+        shift_and_stitch(network, torch.randn(2, 1, 7, 9), 4)
+    assert network.norm.num_batches_tracked == 0 and network.training and not network.dropout.training
+
+
+def test_real_pictures_to_measure_with_are_one_and_grow_along_one_side():
+    network = Scaled((2, 3)).eval()
+    sizes = []
+    network.conv.register_forward_hook(
+        lambda module, args, result: sizes.append(tuple(args[0].shape)) if result.device.type == "cpu" else None
+    )
+    shift_and_stitch(network, torch.randn(5, 1, 7, 9), (2, 3), step=(2, 3))
+    # own size; 3 cells of 2 pixels more; 4 cells of 3 pixels more; the pictures themselves
+    assert sizes == [(1, 1, 7, 9), (1, 1, 13, 9), (1, 1, 7, 21), (5, 1, 7, 9)]
+
+
+def test_a_picture_of_one_cell_is_measured_in_training_mode_too():
+    network = nn.Sequential(nn.Conv2d(1, 2, 4, 4), nn.BatchNorm2d(2)).train()
+    assert shift_and_stitch(network, torch.randn(2, 1, 7, 7), 4).shape == (2, 2, 4, 4)
+
+
+class Turned(nn.Module):
+    def forward(self, images):
+        return F.max_pool2d(images, 2).transpose(2, 3)
+
+
+def test_a_map_that_grows_along_the_other_axis_is_refused():
+    with pytest.raises(SurgeryError, match="map of Turned does not grow with the picture"):
+        shift_and_stitch(Turned(), torch.randn(1, 1, 6, 6), 2)
+
+
+class Gridded(nn.Module):
+    """Makes a grid at its first picture, and keeps it."""
+
+    grid = None
+
+    def forward(self, images):
+        if self.grid is None:
+            self.grid = torch.ones(1, 1, 1, 1, device=images.device)
+        return F.avg_pool2d(images, 2) * self.grid
+
+
+@pytest.mark.parametrize("factor", [2, 3])
+def test_no_tensor_that_a_layer_keeps_stays_without_data(factor):
+    network = nn.Sequential(nn.utils.spectral_norm(nn.Conv2d(1, 1, 1)), Gridded()).eval()
+    weight = network[0].weight
+    if factor == 2:
+        assert not shift_and_stitch(network, torch.randn(1, 1, 6, 6), factor).is_meta
+    else:
+        with pytest.raises(SurgeryError, match="has a score for each 2 × 2 pixels"):
+            shift_and_stitch(network, torch.randn(1, 1, 6, 6), factor)
+        assert network[0].weight is weight and "grid" not in vars(network[1])
+    assert not any(held.is_meta for layer in network for held in vars(layer).values() if isinstance(held, torch.Tensor))
+
+
+class TrainedOtherwise(nn.Module):
+    def forward(self, images):
+        scores = F.avg_pool2d(images, 2)
+        return {"out": scores} if self.training else scores
+
+
+def test_what_gives_a_map_in_evaluation_alone_says_so():
+    images = torch.randn(1, 1, 6, 6)
+    assert shift_and_stitch(TrainedOtherwise().eval(), images, 2).shape == (1, 1, 5, 5)
+    with pytest.raises(SurgeryError, match=r"needs a network that gives a map .* TrainedOtherwise gives dict"):
+        shift_and_stitch(TrainedOtherwise(), images, 2)
+
+
+def test_a_function_is_no_network():
+    with pytest.raises(BadOption, match=r"network must be a module of torch, got function; put a function into one"):
+        shift_and_stitch(lambda images: F.max_pool2d(images, 2), torch.zeros(1, 1, 4, 4), 2)
+
+
 @pytest.mark.parametrize("factor", [2, 3, 5, 8, (4, 2), (2, 4)])
 def test_a_factor_that_is_not_the_stride_is_refused(factor):
     with pytest.raises(SurgeryError, match=r"Sequential has a score for each 4 × 4 pixels, not for each .* as factor"):

@@ -246,6 +246,13 @@ class TestFirstLayer:
         assert paths(report.copied) == [("next", "next")]
         assert torch.equal(target["next"].weight, source["next"].weight)
 
+    def test_an_upsampling_of_as_many_maps_does_not_read_the_picture(self):
+        source = net(conv=nn.Conv2d(3, 4, 3), up=nn.ConvTranspose2d(3, 2, 2))
+        target = net(conv=nn.Conv2d(3, 4, 3), up=nn.ConvTranspose2d(3, 2, 2))
+        report = transplant(source, target, reverse_channels=True, quiet=True)
+        assert paths(report.copied) == [("up", "up")] and paths(report.reshaped) == [("conv", "conv")]
+        assert torch.equal(target["up"].weight, source["up"].weight)
+
     def test_no_other_layer_gets_new_channels(self):
         source = net(a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 4, 1))
         target = net(a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(8, 4, 1))
@@ -402,6 +409,20 @@ class TestClasses:
         transplant(source, target, source_classes=VOC, target_classes=VOC[::-1], score_layers=["1", "2"], quiet=True)
         images = torch.randn(1, 3, 2, 2)
         same(target(images), source(images).flip(1))
+
+    def test_as_many_features_as_classes_before_the_scores(self):
+        """U-Net's last features are 4, as the classes: the scores change places, what they are made from stays."""
+        names = VOC[:4]
+        source, target = (stirred(build("unet", num_classes=4, width=1 / 16)) for _ in range(2))
+        order = [2, 0, 3, 1]
+        options = {"source_classes": names, "target_classes": [names[place] for place in order], "quiet": True}
+        with pytest.raises(BadOption, match="layers give 4 channels, as many as there are classes, .* score_layers"):
+            transplant(source, target, **options)
+        report = transplant(source, target, score_layers=["score"], **options)
+        assert source.score.weight.shape[:2] == (4, 4) and paths(report.reshaped) == [("score", "score")]
+        assert torch.equal(target.score.weight, source.score.weight[order])
+        images = torch.randn(1, 3, 32, 48)
+        same(target(images), source(images)[:, order])
 
     def test_a_module_of_score_layers(self):
         source, target = (
@@ -695,6 +716,50 @@ class TestLayers:
             target = sequence(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 4, 1, groups=2), nn.Conv2d(4, 2, 1))
         report = transplant(source, target, decimate=True, quiet=True)
         assert [entry.target for entry in report.left] == ["1"]
+
+    @pytest.mark.parametrize(
+        ("theirs", "ours"), [((8, 2), (4, 1)), ((4, 1), (8, 2)), ((8, 2), (16, 4)), ((4, 1), (4, 4))]
+    )
+    @pytest.mark.parametrize("kind", [nn.Conv2d, nn.ConvTranspose2d])
+    def test_filters_of_other_groups_see_other_channels(self, kind, theirs, ours):
+        """Weights of one size: 8 channels in two groups are not 4 in one."""
+        source, target = (
+            net(a=nn.Linear(2, 2), conv=kind(channels, 16, 3, groups=groups)) for channels, groups in (theirs, ours)
+        )
+        start = copy_of(target)
+        report = transplant(source, target, decimate=True, quiet=True)
+        assert report.left == (Entry("conv", "conv", f"has {ours[1]} groups, the source's {theirs[1]}"),)
+        assert torch.equal(target["conv"].weight, start["conv.weight"])
+
+    def test_grouped_filters_are_no_fully_connected_layer(self):
+        source, target = (
+            net(a=nn.Linear(2, 2), fc=nn.Conv2d(4, 6, 3, groups=2)),
+            net(a=nn.Linear(2, 2), fc=nn.Linear(18, 6)),
+        )
+        assert transplant(source, target, quiet=True).left == (Entry("fc", "fc", "has 1 groups, the source's 2"),)
+
+    def test_groups_of_a_file_are_the_targets(self):
+        source, target = (net(conv=nn.Conv2d(8, 8, 3, groups=2)) for _ in range(2))
+        assert paths(transplant(source.state_dict(), target, quiet=True).copied) == [("conv", "conv")]
+
+    def test_a_window_has_the_channels_before_it(self):
+        """36 inputs of 4 × 3 × 3 cells are not 9 × 2 × 2, in either direction."""
+        flat = net(conv=nn.Conv2d(3, 4, 3), fc=nn.Linear(36, 6), out=nn.Linear(6, 2))
+        other = net(conv=nn.Conv2d(3, 9, 3), fc=nn.Conv2d(9, 6, 2), out=nn.Linear(6, 2))
+        for source, target, whose in ((flat, other, "the source's"), (other, flat, "its")):
+            start = target["fc"].weight.clone()
+            report = transplant(source, target, quiet=True)
+            assert paths(report.copied) == [("out", "out")]
+            assert report.left[1] == Entry("fc", "fc", f"{whose} 36 inputs are cells of 4 channels, not of 9")
+            assert torch.equal(target["fc"].weight, start)
+        fitting = net(conv=nn.Conv2d(3, 4, 3), fc=nn.Conv2d(4, 6, 3), out=nn.Linear(6, 2))
+        assert transplant(flat, fitting, quiet=True).reshaped == (Entry("fc", "fc", "36 inputs as 4 × 3 × 3"),)
+
+    def test_a_layer_that_only_stands_before_says_nothing_of_the_window(self):
+        """An auxiliary head of 5 scores is written between the trunk and the layer that reads the trunk."""
+        source = sequence(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1), nn.Linear(36, 6))
+        target = sequence(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 5, 1), nn.Conv2d(4, 6, 3))
+        assert transplant(source, target, quiet=True).complete
 
     def test_grouped_inputs_are_not_thinned_out(self):
         source, target = (

@@ -6,7 +6,9 @@ has three, whose scores are summed; all are replaced.
 """
 
 import copy
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import permutations
 from typing import Any, TypeVar
 
 import torch
@@ -18,6 +20,10 @@ from pixelwise.surgery.graph import described, module_of, trace, value
 Network = TypeVar("Network", bound=nn.Module)
 Scoring = nn.Linear | nn.Conv2d | nn.ConvTranspose2d
 Normalizing = nn.BatchNorm1d | nn.BatchNorm2d | nn.InstanceNorm2d
+LINEAR = (  # steps on the way of scores that are added up at one size
+    *(operator.add, operator.iadd, operator.mul, operator.getitem, torch.add, nn.functional.interpolate),
+    *("add", "add_", "mul", "index_select", "to", "float"),
+)
 SIZES = (224, 227, 299, 97, 64, 32, 28, 8)  # pixels a side, tried where none is given
 
 
@@ -39,7 +45,8 @@ def replace_classifier(
     the last on each way is the scoring layer, and the ones before it keep their width and weights.
 
     A network with `heads` is followed through these: all heads with as many classes as the first are replaced
-    (auxiliary ones in training, too), others stay (FCN's geometric classes).
+    (auxiliary ones in training, too), others stay (FCN's geometric classes). So are the outputs of a network that gives
+    several, the scores first; features beside them stay, even if they are as many as the classes.
 
     Args:
         classes: how many, from 1 up, or their names.
@@ -55,6 +62,10 @@ def replace_classifier(
     Linear(in_features=8, out_features=2, bias=True)
     """
     number = _number(classes)
+    if isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+        raise SurgeryError(
+            f"{type(network).__name__} holds copies of the network; pass network.module, and wrap it anew"
+        )
     sizes = [(side, side) for side in SIZES] if size is None else [(size, size) if isinstance(size, int) else size]
     traced, at = _traced(network, sizes, in_channels)
     graphs = [traced]
@@ -151,13 +162,26 @@ def _traced(
     ) from errors[0]
 
 
-def _outputs(traced: fx.GraphModule) -> list[fx.Node]:
-    """The nodes of the scores: the first output, and those with as many classes."""
+def _given(traced: fx.GraphModule) -> tuple[fx.Node, ...]:
+    """The nodes of all outputs."""
     (output,) = (node for node in traced.graph.nodes if node.op == "output")
     given: tuple[fx.Node, ...] = output.args[0]
-    if _classes(given[0]) is None:
-        raise SurgeryError(f"the network gives {_shown(given[0])} first, not scores (N, K) or (N, K, h, w)")
-    return [node for node in given if _classes(node) == _classes(given[0])]
+    return given
+
+
+def _outputs(traced: fx.GraphModule) -> list[fx.Node]:
+    """The nodes of the scores: the first output, and those with as many classes.
+
+    What the scoring layers of the first read are features, even if they are as many.
+    """
+    first, *others = _given(traced)
+    if _classes(first) is None:
+        raise SurgeryError(f"the network gives {_shown(first)} first, not scores (N, K) or (N, K, h, w)")
+    alike = [node for node in others if _classes(node) == _classes(first)]
+    if not alike:
+        return [first]
+    read = _before_all(_scoring(_scores([first])))
+    return [first, *(node for node in alike if node not in read)]
 
 
 def _classes(node: fx.Node) -> int | None:
@@ -183,6 +207,7 @@ def _changes(graphs: Iterable[fx.GraphModule]) -> dict[str, tuple[bool, bool]]:
     for traced in graphs:
         outputs = _outputs(traced)
         scores = _scores(outputs)
+        _check_ends(traced, scores)
         for node in traced.graph.nodes:
             if not isinstance(module_of(node), Scoring | Normalizing):
                 continue
@@ -246,6 +271,55 @@ def _class_wise(layer: nn.Module) -> bool:
     if isinstance(layer, nn.ConvTranspose2d):
         return layer.in_channels == layer.out_channels
     return isinstance(layer, nn.Conv2d) and 1 < layer.groups == layer.in_channels == layer.out_channels
+
+
+def _scoring(scores: Iterable[fx.Node]) -> list[fx.Node]:
+    """The scoring layers among the nodes of scores."""
+    layers = ((node, module_of(node)) for node in scores)
+    return [node for node, layer in layers if isinstance(layer, Scoring) and not _class_wise(layer)]
+
+
+def _before_all(nodes: Iterable[fx.Node]) -> set[fx.Node]:
+    """All that these are made from."""
+    found: set[fx.Node] = set()
+    waiting = list(nodes)
+    while waiting:
+        sources = [source for source in waiting.pop().all_input_nodes if source not in found]
+        found.update(sources)
+        waiting += sources
+    return found
+
+
+def _check_ends(traced: fx.GraphModule, scores: set[fx.Node]) -> None:
+    """What the scoring layers give must be scores, and not features that are as many.
+
+    It is doubtful where another output, or another scoring layer, is made from it by a layer's weights. One kind of
+    network is known to do so: residual refinement (GCN) adds to the scores what convolutions make from them. There no
+    activation is on the way, as it is on that of features.
+    """
+    ends = _scoring(node for node in traced.graph.nodes if node in scores)
+    before = {node: _before_all([node]) for node in {*scores, *_given(traced)}}
+    for output in _given(traced):
+        made_from = [end for end in ends if end in before[output]]
+        if output not in scores and made_from:
+            raise SurgeryError(
+                f"{_named(made_from[0])} gives the network's first output, from which {_named(output)} makes another: "
+                "features, not scores; pass a network whose first output are the scores"
+            )
+    for other, end in permutations(ends, 2):
+        if other not in before[end]:
+            continue
+        between = [node for node in scores & before[end] if other in before[node]]
+        if not scores.isdisjoint(end.all_input_nodes) or not all(map(_sums_or_resamples, between)):
+            raise SurgeryError(
+                f"{_named(end)} reads what {_named(other)} gives, and both have {_classes(end)} outputs, so that it "
+                "cannot be told which are scores and which are features; replace the layer by hand"
+            )
+
+
+def _sums_or_resamples(node: fx.Node) -> bool:
+    layer = module_of(node)
+    return node.target in LINEAR if layer is None else isinstance(layer, Scoring | nn.Upsample | nn.Identity)
 
 
 def _named(node: fx.Node) -> str:
@@ -338,7 +412,7 @@ def _put(network: nn.Module, layers: Mapping[nn.Module, nn.Module]) -> None:
 def _check(before: fx.GraphModule, after: fx.GraphModule, number: int) -> None:
     """All outputs have the shapes they had, but the scores have the new classes."""
     changed = _outputs(before)
-    for old, new in zip(*(next(iter(reversed(traced.graph.nodes))).args[0] for traced in (before, after)), strict=True):
+    for old, new in zip(_given(before), _given(after), strict=True):
         expected = list(value(old).shape)
         if old in changed:
             expected[1] = number

@@ -6,6 +6,8 @@ stride f becomes dense in f² passes. `set_output_stride` makes the same map in 
 rarefaction" in FCN's words).
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import product
 
 import torch
@@ -37,7 +39,8 @@ def shift_and_stitch(
             half-way points by 4 passes.
 
     Raises:
-        BadOption: factor or step is no whole number from 1 up, or the factor is no multiple of the step.
+        BadOption: the network is no module of torch, factor or step is no whole number from 1 up, or the factor is no
+            multiple of the step.
         SurgeryError: the network's stride is not the factor, or it gives no map that grows with the picture.
         ShapeError: the images are no batch of pictures.
 
@@ -45,6 +48,8 @@ def shift_and_stitch(
     >>> shift_and_stitch(pool, torch.tensor([[[[1., 2., 0., 3.], [0., 0., 5., 0.]]]]), 2)
     tensor([[[[2., 5., 5.]]]])
     """
+    if not isinstance(network, nn.Module):
+        raise BadOption(f"network must be a module of torch, got {type(network).__name__}; put a function into one")
     factors, steps = _sides("factor", factor), _sides("step", step)
     for whole, part in zip(factors, steps, strict=True):
         if whole % part:
@@ -59,7 +64,7 @@ def shift_and_stitch(
     stitched: Tensor | None = None
     height = width = 0
     for y, x in product(range(rows), range(columns)):
-        scores = network(nn.functional.pad(images, (x * right, 0, y * down, 0)))
+        scores = _map(network, network(nn.functional.pad(images, (x * right, 0, y * down, 0))))
         ends = scores.shape[-2] * rows - y, scores.shape[-1] * columns - x  # the first place that this pass lacks
         if stitched is None:
             stitched = scores.new_empty(*scores.shape[:2], *ends)
@@ -81,45 +86,74 @@ def _sides(name: str, given: int | tuple[int, int]) -> tuple[int, int]:
     return sides[0], sides[1]
 
 
+def _map(network: nn.Module, scores: object) -> Tensor:
+    """What the network gave, which must be a map."""
+    if isinstance(scores, Tensor) and scores.ndim == 4:
+        return scores
+    what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
+    raise SurgeryError(
+        f"shift_and_stitch needs a network that gives a map (N, K, h, w); {type(network).__name__} gives {what}. Make "
+        "a classifier convolutional first, with convolutionalize"
+    )
+
+
 def _check_stride(network: nn.Module, images: Tensor, factors: tuple[int, int]) -> None:
     """The map must have a row more for each `factor` rows more of the picture, and so the columns."""
-    near = images.shape[-2:]
     held = dict(network.named_parameters()) | dict(network.named_buffers())
     blank = {name: tensor.to("meta") for name, tensor in held.items()}
 
-    def size(cells: int, *, on_meta: bool) -> torch.Size:
-        sides = [side + cells * factor for side, factor in zip(near, factors, strict=True)]
-        pictures = images.new_zeros(1, images.shape[1], *sides, device="meta" if on_meta else None)
-        scores = torch.func.functional_call(network, blank, (pictures,)) if on_meta else network(pictures)
-        if not isinstance(scores, Tensor) or scores.ndim != 4:
-            what = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
-            raise SurgeryError(
-                f"shift_and_stitch needs a network that gives a map (N, K, h, w); {type(network).__name__} gives "
-                f"{what}. Make a classifier convolutional first, with convolutionalize"
-            )
-        return scores.shape[-2:]
+    def on_meta(pictures: Tensor) -> object:
+        return torch.func.functional_call(network, blank, (pictures,))
 
-    def growth(cells: int, *, on_meta: bool) -> list[int]:
-        few, many = (size(more, on_meta=on_meta) for more in (0, cells))
-        return [far - near for near, far in zip(few, many, strict=True)]
-
-    with torch.no_grad():
+    with torch.no_grad(), _unchanged(network):
         try:
-            cells = CELLS
-            more = growth(cells, on_meta=True)
-        except (RuntimeError, TypeError):  # it computes with values, or holds tensors that it does not list
-            cells = 2
-            more = growth(cells, on_meta=False)
+            cells = [CELLS, CELLS]
+            more = _growth(network, on_meta, images.to("meta"), factors, cells)
+        except (RuntimeError, TypeError, ValueError):
+            # it computes with values, or holds tensors that it does not list
+            cells = [factor + 1 for factor in factors]  # of which a stride of factor ± 1 has one more or less
+            more = _growth(network, network, images, factors, cells)
     if min(more) < 1:
         raise SurgeryError(
             f"the map of {type(network).__name__} does not grow with the picture, so that there is nothing to stitch; "
             "make a classifier convolutional first, with convolutionalize"
         )
-    if more != [cells, cells]:
+    if more != cells:
         strides = " × ".join(
-            f"{factor * cells / cells_more:.4g}" for factor, cells_more in zip(factors, more, strict=True)
+            f"{factor * count / found:.3g}" for factor, count, found in zip(factors, cells, more, strict=True)
         )
         raise SurgeryError(
             f"{type(network).__name__} has a score for each {strides} pixels, not for each "
             f"{factors[0]} × {factors[1]}; pass its stride as factor"
         )
+
+
+def _growth(
+    network: nn.Module, called: Callable[[Tensor], object], images: Tensor, factors: tuple[int, int], cells: list[int]
+) -> list[int]:
+    """By how many rows the map grows for `cells · factor` rows more of the picture, and by how many columns."""
+    height, width = images.shape[-2:]
+    sizes = [(height, width), (height + cells[0] * factors[0], width), (height, width + cells[1] * factors[1])]
+    own, taller, wider = (_map(network, called(images.new_zeros(1, images.shape[1], *size))) for size in sizes)
+    return [taller.shape[-2] - own.shape[-2], wider.shape[-1] - own.shape[-1]]
+
+
+@contextmanager
+def _unchanged(network: nn.Module) -> Iterator[None]:
+    """While it lasts, the network is in evaluation mode; then its modes and tensors are what they were.
+
+    Some layers keep a tensor that they compute as a plain attribute: old norms of weights, grids made once.
+    """
+    before = [(module, module.training, dict(vars(module))) for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, training, attributes in before:
+            module.training = training
+            now = vars(module)
+            for name in [name for name, held in now.items() if isinstance(held, Tensor)]:
+                if name in attributes:
+                    now[name] = attributes[name]
+                else:
+                    del now[name]
