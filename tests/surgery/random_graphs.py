@@ -196,8 +196,8 @@ def _blocks(draw, channels, size, count, padded):
         padding = tuple(draw(st.integers(0, taps // 2)) for taps in kernel) if padded else (0, 0)
         if not _fits(size, kernel):
             kind, step = "norm", (1, 1)
-        if kernel == size:  # an average over the whole map has no stride of its own
-            step = (1, 1)
+        # a pool over the whole map has no stride of its own
+        step = tuple(1 if taps == side else own for taps, side, own in zip(kernel, size, step, strict=True))
         out = 2 * draw(st.integers(1, 3))
         groups = draw(st.sampled_from([1, 2])) if channels % 2 == 0 else 1
         if kind == "norm":

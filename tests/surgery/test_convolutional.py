@@ -8,6 +8,7 @@ from torch import nn
 
 from pixelwise.backbones import CLASSIFIERS
 from pixelwise.errors import BadOption, ShapeError, SurgeryError
+from pixelwise.layers.small_batch import BatchNorm2d
 from pixelwise.surgery import convolutionalize
 
 from .random_graphs import classifiers
@@ -190,8 +191,25 @@ def test_layers_on_flattened_windows(layers):
     assert_slid(flattening(*layers))
 
 
+def cell(net, x):
+    return net.map(x).mean((2, 3))
+
+
+def changed(values, change, then):
+    """What is returned by the change is not used."""
+    change(values)
+    return then(values)
+
+
+def both(net, values):
+    flat = values.flatten(1)
+    values.relu_()
+    return net.wide2(flat) + net.fc(values.mean((2, 3)))
+
+
 WEIGHT = nn.Parameter(torch.randn(4, 3, generator=torch.Generator().manual_seed(3)))
 FUNCTIONS = {
+    "fixed pool squeezed": lambda net, x: net.fc(F.avg_pool2d(net.map(x), (7, 6)).squeeze(-1).squeeze(-1)),
     "linear": lambda net, x: F.linear(net.map(x).mean((2, 3)), net.weight.t()),
     "cosine": lambda net, x: F.linear(F.normalize(net.map(x).mean((2, 3)), dim=1), F.normalize(net.weight.t())),
     "matmul": lambda net, x: net.map(x).amax((2, 3)) @ net.weight,
@@ -223,6 +241,49 @@ FUNCTIONS = {
     "softmax": lambda net, x: F.softmax(net.fc(net.map(x).mean((2, 3))), 1),
     "norm of a cell": lambda net, x: net.fc(net.map(x).mean((2, 3)) / net.map(x).mean((2, 3)).norm(2, 1, True)),
     "variance of a cell": lambda net, x: net.fc(net.map(x).mean((2, 3)) * net.map(x).mean((2, 3)).var(1, keepdim=True)),
+    "norms by name": lambda net, x: net.fc(cell(net, x) / cell(net, x).norm(p=2, dim=1, keepdim=True)),
+    "norms of torch": lambda net, x: net.fc(cell(net, x) / torch.norm(cell(net, x), dim=1, keepdim=True)),
+    "norms without p": lambda net, x: net.fc(cell(net, x) / cell(net, x).norm(dim=1, keepdim=True)),
+    "norms of linalg": lambda net, x: net.fc(
+        cell(net, x) / torch.linalg.vector_norm(cell(net, x), dim=-1, keepdim=True)
+    ),
+    "normalized": lambda net, x: net.fc(F.normalize(cell(net, x))),
+    "deviation by places": lambda net, x: net.fc(cell(net, x) / cell(net, x).std(1, False, True)),
+    "variance without a mean": lambda net, x: torch.stack([cell(net, x).var(1, False), cell(net, x).var(1)], 1),
+    "norm of a window": lambda net, x: net.wide2(
+        net.map(x).flatten(1) / net.map(x).flatten(1).norm(dim=1, keepdim=True)
+    ),
+    "rows of columns": lambda net, x: net.rows(net.map(x).permute(0, 3, 1, 2).flatten(2).mean(1)),
+    "columns of rows": lambda net, x: net.columns(net.map(x).permute(0, 2, 3, 1).flatten(2).mean(1)),
+    "picked channels": lambda net, x: net.fc(net.map(x[:, [2, 1, 0]])[:, [3, 0, 0, 1]].mean((2, 3))[:, [1, 0, 3, 2]]),
+    "turned channels": lambda net, x: net.fc(net.map(x.flip(1)).mean((2, 3)).flip(-1)),
+    "selected channels": lambda net, x: net.fc(net.map(x.index_select(1, net.order)).mean((2, 3))),
+    "channels by a tensor": lambda net, x: net.fc(net.map(x[:, net.order]).mean((2, 3))),
+    "narrow": lambda net, x: net.fc(
+        net.map(torch.cat([x.narrow(1, 1, 2), x.narrow(dim=1, start=0, length=1)], 1)).amax((2, 3))
+    ),
+    "repeated": lambda net, x: net.fc(net.map(x[:, :1].repeat(1, 3, 1, 1)).mean((2, 3))[:, :2].repeat(1, 2)),
+    "expanded": lambda net, x: net.fc(
+        net.map(x[:, :1].expand(-1, 3, -1, x.shape[3])).mean((2, 3))[:, :1].expand(-1, 4)
+    ),
+    "stacked side by side": lambda net, x: net.fc(torch.hstack([net.map(x)[:, :2], net.map(x)[:, 2:]]).mean((2, 3))),
+    "single channels joined": lambda net, x: net.fc(
+        net.map(torch.cat([x[:, 2].unsqueeze(1), x[:, :2]], 1)).mean((2, 3))
+    ),
+    "one channel": lambda net, x: net.fc(net.map(net.one(x[:, 1].unsqueeze(1))).mean((2, 3))),
+    "rounded": lambda net, x: net.fc((net.map(x).abs() + 1).log2().mul(9).floor().add(0.3).round().mean((2, 3))),
+    "product and sum": lambda net, x: torch.addmm(net.scale[:3], cell(net, x), net.weight, alpha=2),
+    "cut at borders": lambda net, x: net.fc(net.map(x)[:, :, 1:-1, 2 : net.map(x).shape[3] - 1].mean((2, 3))),
+    "padded by a difference": lambda net, x: net.fc(
+        (net.map(x)[:, :, 1:] + F.pad(net.map(x), (0, 0, 0, net.map(x).shape[2] - x.shape[2] + 1))).mean((2, 3))
+    ),
+    "changed and forgotten": lambda net, x: changed(net.map(x).flatten(1), lambda flat: flat.sub_(net.long), net.wide2),
+    "changed cells": lambda net, x: changed(cell(net, x), lambda flat: flat.mul_(net.scale), net.fc),
+    "changed by a layer": lambda net, x: changed(net.map(x).flatten(1), net.tanh, net.wide2),
+    "changed by a function": lambda net, x: changed(
+        net.map(x).flatten(1), lambda flat: F.relu(flat.sub_(net.long), True), net.wide2
+    ),
+    "a changed map is seen in its window": lambda net, x: both(net, net.map(x)),
     "batch norm": lambda net, x: net.fc(
         F.batch_norm(net.map(x).mean((2, 3)), net.scale.detach(), net.scale.detach() ** 2)
     ),
@@ -240,7 +301,13 @@ def test_functions(name):
         wide2=nn.Linear(4 * 42, 3),
         weight=nn.Parameter(WEIGHT.detach().clone()),
         scale=nn.Parameter(torch.tensor([0.5, -1, 2, 3])),
+        rows=nn.Linear(28, 3),
+        columns=nn.Linear(24, 3),
+        one=nn.Conv2d(1, 3, 1),
+        long=nn.Parameter(torch.linspace(-1, 1, 168)),
+        tanh=nn.ELU(inplace=True),
     )
+    network.register_buffer("order", torch.tensor([1, 2, 0]))
     assert_slid(network)
 
 
@@ -269,7 +336,58 @@ def test_an_average_over_the_whole_map_is_taken_at_each_place():
     network = nn.Sequential(nn.Conv2d(3, 4, 2), nn.AvgPool2d((8, 7), divisor_override=5), nn.Flatten(), nn.Linear(4, 2))
     assert assert_slid(network).get_submodule("1").stride == (1, 1)
     part = nn.Sequential(nn.Conv2d(3, 4, 2), nn.AvgPool2d((4, 7)), nn.Flatten(), nn.Linear(8, 2))
-    assert assert_slid(part, stride=(4, 7), extra=(8, 7)).get_submodule("1").stride == (4, 7)
+    assert assert_slid(part, stride=(4, 1), extra=(8, 7)).get_submodule("1").stride == (4, 1)
+
+
+@pytest.mark.parametrize(
+    ("pool", "left"),
+    [
+        (nn.MaxPool2d((8, 7)), 4),
+        (nn.MaxPool2d((8, 1)), 28),
+        (nn.AvgPool2d((1, 7), stride=(1, 7)), 32),
+        (nn.MaxPool2d((8, 4), dilation=(1, 2)), 4),
+        (nn.LPPool2d(2, (8, 7)), 4),
+        (Function(lambda net, x: F.max_pool2d(x, x.shape[2:])), 4),
+        (Function(lambda net, x: F.lp_pool2d(x, 2.0, kernel_size=(8, 7))), 4),
+    ],
+    ids=["max", "by rows", "by columns", "dilated", "power", "max function", "power function"],
+)
+def test_other_pools_over_the_whole_map_are_taken_at_each_place(pool, left):
+    assert_slid(nn.Sequential(nn.Conv2d(3, 4, 2), pool, nn.Flatten(), nn.Linear(left, 2)))
+
+
+class Halved(nn.BatchNorm2d):
+    """Of its own, and as local as it should be."""
+
+    def forward(self, values):
+        return super().forward(values) / 2
+
+
+def test_layers_with_a_forward_of_their_own_that_see_their_window():
+    class Standardized(nn.Conv2d):
+        def forward(self, values):
+            return F.conv2d(values, self.weight / self.weight.norm(), self.bias, self.stride)
+
+    network = nn.Sequential(
+        Standardized(3, 4, (3, 2), stride=(2, 1)), Halved(4), BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(112, 2)
+    )
+    assert_slid(network, stride=(2, 1), extra=(4, 3))
+
+
+@pytest.mark.parametrize("step", [3, 11, 13])
+def test_two_depths_at_any_stride(step):
+    network = Function(
+        lambda net, x: net.fc(torch.cat([net.a(x).mean((2, 3)), net.b(net.a(x)).mean((2, 3))], 1)),
+        a=nn.Conv2d(3, 4, step, step),
+        b=nn.Conv2d(4, 2, 2, 2),
+        fc=nn.Linear(6, 3),
+    )
+    assert_slid(network, size=4 * step, stride=(2 * step, 2 * step), extra=(2 * step, 4 * step + 1))
+
+
+def test_the_check_takes_pictures_one_by_one():
+    network = Function(lambda net, x: net.fc(net.map(x).reshape(1, -1)), map=nn.Conv2d(3, 4, 3), fc=nn.Linear(168, 2))
+    assert convolutionalize(network, (9, 8))(torch.zeros(2, 3, 9, 9)).shape == (2, 2, 1, 2)
 
 
 def test_finer_windows_take_the_stride_of_the_coarsest():
@@ -372,8 +490,8 @@ class OwnLinear(nn.Linear):
         return super().forward(values) * 2
 
 
-class Forgetful(nn.Tanh):
-    """Of torch's activations by its class, but not by what it does."""
+class Forgetful(nn.BatchNorm1d):
+    """Of torch's norms by its class, but not by what it does."""
 
     def forward(self, values):
         return values - values.mean(-1, keepdim=True)
@@ -383,7 +501,112 @@ def head(function, **layers):
     return Function(function, map=nn.Conv2d(3, 4, 3), **layers)
 
 
+class OwnConvolution(nn.Conv2d):
+    def forward(self, values):
+        return F.instance_norm(super().forward(values))
+
+
+class OwnNorm(nn.BatchNorm2d):
+    def forward(self, values):
+        return super().forward(values - values.mean((2, 3), keepdim=True))
+
+
+class OwnPlaces(nn.MaxPool2d):
+    def forward(self, values):
+        values = super().forward(values)
+        return values * torch.linspace(0, 1, values.shape[3]).to(values)
+
+
+def after(function):
+    """The map, changed by a function, averaged and scored."""
+    return head(lambda net, x: net.fc(function(net.map(x)).mean((2, 3))), fc=nn.Linear(4, 2))
+
+
+def transposed_change(net, x):
+    values = net.map(x)
+    flat = values.transpose(2, 3).flatten(1)
+    flat.relu_()
+    return net.fc(flat) + net.fc(values.flatten(1))
+
+
+def changed_copy(net, x):
+    values = net.map(x)
+    flat = values.flatten(1)
+    flat.mul_(net.scale)
+    return net.fc(flat) + net.fc(values.flatten(1))
+
+
+OF_THE_SIZE = r"getitem\(\) cuts a part that depends on the size"
 REFUSED = {
+    "upper half": (after(lambda y: y[:, :, : y.shape[2] // 2]), OF_THE_SIZE),
+    "lower half": (after(lambda y: y[:, :, y.shape[2] // 2 :]), OF_THE_SIZE),
+    "center": (after(lambda y: y[:, :, y.shape[2] // 4 : -(y.shape[2] // 4)]), OF_THE_SIZE),
+    "last rows": (after(lambda y: y[..., -3:, :]), OF_THE_SIZE),
+    "first rows": (after(lambda y: y[..., :3, :]), OF_THE_SIZE),
+    "all but a remainder": (after(lambda y: y[..., y.shape[3] % 4 :]), OF_THE_SIZE),
+    "padded to a multiple": (
+        after(lambda y: F.pad(y, (0, y.shape[3] % 4))),
+        r"pad\(\) adds a border that depends on the size",
+    ),
+    "changed in another order": (
+        head(transposed_change, fc=nn.Linear(168, 2)),
+        r"relu_\(\) changes its input in place, and conv2d|relu_\(\) changes its input in place, and layer map",
+    ),
+    "changed and seen by a view": (
+        head(changed_copy, fc=nn.Linear(168, 2), scale=nn.Parameter(torch.ones(168))),
+        r"mul_\(\) changes its input in place, and layer map \(Conv2d\), another view of it, is used later",
+    ),
+    "own convolution": (
+        nn.Sequential(OwnConvolution(3, 4, 3), nn.Flatten(), nn.Linear(168, 2)),
+        r"layer 0 \(OwnConvolution\) has a forward of its own that sees more than its window",
+    ),
+    "own batch norm": (
+        nn.Sequential(nn.Conv2d(3, 4, 3), OwnNorm(4), nn.Flatten(), nn.Linear(168, 2)),
+        r"layer 1 \(OwnNorm\) has a forward of its own that sees more",
+    ),
+    "own pool of places": (
+        nn.Sequential(OwnPlaces(3, 1), nn.Flatten(), nn.Linear(126, 2)),
+        r"layer 0 \(OwnPlaces\) has a forward of its own that sees more",
+    ),
+    "batch norm without statistics": (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4, track_running_stats=False), nn.Flatten(), nn.Linear(168, 2)
+        ),
+        r"layer 1 \(BatchNorm2d\) normalizes by the statistics of the pictures that it is given",
+    ),
+    "batch norm function": (
+        after(lambda y: F.batch_norm(y, None, None, training=True)),
+        r"batch_norm\(\) normalizes by the statistics of the pictures",
+    ),
+    "batch norm function in training": (
+        after(lambda y: F.batch_norm(y, torch.zeros(4, device="meta"), torch.ones(4, device="meta"), None, None, True)),
+        r"batch_norm\(\) normalizes by the statistics of the pictures",
+    ),
+    "aligned corners": (
+        after(lambda y: F.interpolate(y, scale_factor=2, mode="bilinear", align_corners=True)),
+        r"interpolate\(\) has align_corners=True",
+    ),
+    "layer of aligned corners": (
+        nn.Sequential(
+            nn.Conv2d(3, 4, 3), nn.UpsamplingBilinear2d(scale_factor=2), nn.AdaptiveAvgPool2d(1), nn.Flatten()
+        ),
+        r"layer 1 \(UpsamplingBilinear2d\) has align_corners=True",
+    ),
+    "resized by no whole factor": (
+        after(lambda y: F.interpolate(y, scale_factor=1.5)),
+        r"interpolate\(\) makes 10 places of 7, .* resize by a whole factor",
+    ),
+    "turned": (after(lambda y: y.flip(3)), r"flip\(\) picks, turns or repeats rows"),
+    "narrow rows": (after(lambda y: y.narrow(2, 0, 3)), r"narrow\(\) picks, turns or repeats rows"),
+    "picked rows": (after(lambda y: y[:, :, [0, 1]]), r"getitem\(\) picks single places of a map"),
+    "several lists": (
+        head(lambda net, x: net.map(x)[:, [0, 1], [0, 1]].mean(2)),
+        r"getitem\(\) picks by a mask or several lists",
+    ),
+    "random in evaluation": (
+        head(lambda net, x: net.fc(F.dropout(net.map(x).flatten(1))), fc=nn.Linear(168, 2)),
+        r"dropout\(\) is random in evaluation, too, .* give it training=self.training",
+    ),
     "squeeze and excitation": (
         head(lambda net, x: (net.map(x) * net.map(x).mean((2, 3), keepdim=True).sigmoid()).mean((2, 3))),
         r"mul\(\) combines a map of 7 × 6 places with values of the whole window .as squeeze",
@@ -433,7 +656,7 @@ REFUSED = {
         head(lambda net, x: net.fc(net.map(x).mean((2, 3)).squeeze())[None], fc=nn.Linear(4, 2)),
         r"squeeze\(\) takes the batch away",
     ),
-    "a corner": (head(lambda net, x: net.map(x)[:, :, 0, 0]), r"getitem\(\) picks one place of a map"),
+    "a corner": (head(lambda net, x: net.map(x)[:, :, 0, 0]), r"getitem\(\) picks single places of a map"),
     "linear on columns": (
         head(lambda net, x: net.fc(net.map(x)).flatten(1), fc=nn.Linear(6, 2)),
         r"layer fc \(Linear\) mixes the columns of a map",
@@ -442,7 +665,7 @@ REFUSED = {
         nn.Sequential(nn.Flatten(), OwnLinear(216, 2)),
         r"layer 1 \(OwnLinear\) is a linear layer with a forward of its",
     ),
-    "own activation": (averaging(Forgetful()), r"differs from the classifier by .* of the largest score"),
+    "own norm of cells": (averaging(Forgetful(4)), r"differs from the classifier by .* of the largest score"),
     "fixed size": (
         head(lambda net, x: F.interpolate(net.map(x), size=(3, 3)).mean((2, 3))),
         r"interpolate\(\) gives \(1, 4, 3, 3\) at every size",
@@ -458,7 +681,7 @@ REFUSED = {
             ),
             fc=nn.Linear(168, 2),
         ),
-        r"expand\(\) has no rule",
+        r"expand\(\) picks, turns or repeats rows, columns or pictures",
     ),
     "places of maxima": (
         head(lambda net, x: net.map(x).flatten(2).max(2)[1]),
@@ -483,10 +706,36 @@ def test_what_cannot_be_slid_is_refused_by_name(name):
         convolutionalize(network, (9, 8))
 
 
-@pytest.mark.parametrize("size", [0, True, (9,), (9, 8.0), "9"])
+@pytest.mark.parametrize("size", [0, True, (9,), (9, 8.0), "9", 3.5, None])
 def test_sizes_that_are_none(size):
     with pytest.raises(BadOption, match="input_size is the side of the classifier's pictures or"):
         convolutionalize(averaging(), size)
+
+
+@pytest.mark.parametrize("channels", [0, "3", 1.5])
+def test_channels_that_are_none(channels):
+    with pytest.raises(BadOption, match="in_channels is the number of channels of the pictures, got"):
+        convolutionalize(averaging(), 9, in_channels=channels)
+
+
+def test_another_number_of_channels():
+    with pytest.raises(SurgeryError, match="in_channels"):
+        convolutionalize(averaging(nn.Linear(4, 2)), 9, in_channels=4)
+
+
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*deprecated:FutureWarning")
+@pytest.mark.parametrize("place", [0, 3])
+@pytest.mark.parametrize("norm", [nn.utils.weight_norm, nn.utils.spectral_norm])
+def test_weights_that_a_hook_computes_are_refused_and_parametrizations_are_taken(norm, place):
+    network = flattening(nn.Linear(168, 2))
+    norm(network[place])
+    with pytest.raises(
+        SurgeryError, match=rf"layer {place} \(.*\) has a weight that a hook computes .*parametrizations"
+    ):
+        convolutionalize(network, (9, 8))
+    network = flattening(nn.Linear(168, 2))
+    getattr(nn.utils.parametrizations, norm.__name__)(network[place])
+    assert_slid(network)
 
 
 def test_a_size_that_the_classifier_refuses():

@@ -3,7 +3,8 @@
 Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015 (arXiv 1411.4038), §3.1,
 Figure 2: a fully connected layer is a convolution whose kernel covers its whole input. The same is done to all that
 stands between the last map and the scores, by the graph of the network, not by the names of its classes (`sliding`,
-`sliding_rules`).
+`sliding_layers`,
+`sliding_functions`).
 """
 
 import copy
@@ -14,10 +15,13 @@ import torch
 from torch import Tensor, fx, nn
 
 from pixelwise.errors import BadOption, SurgeryError
-from pixelwise.surgery.graph import described, meta_layers, trace, value
-from pixelwise.surgery.sliding import BATCH, Cell, Fixed, Map, Pair, Slide, common
-from pixelwise.surgery.sliding_rules import form_of
+from pixelwise.surgery.graph import described, far_of, meta_layers, trace, value
+from pixelwise.surgery.sliding import BATCH, Cell, Fixed, Form, Map, Pair, Several, Slide, Window, common
+from pixelwise.surgery.sliding_functions import FUNCTION_RULES, copied, function_name, has_tensor, literal, places_of
+from pixelwise.surgery.sliding_in_place import change, is_in_place
+from pixelwise.surgery.sliding_layers import LAYER_FUNCTION_RULES, check_own_layers, layer_rule
 
+RULES = FUNCTION_RULES | LAYER_FUNCTION_RULES
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest score; 5e-2 with fewer digits
 
 
@@ -35,8 +39,11 @@ def convolutionalize(
     nothing pads. A layer that pads does so at the border of the picture alone, and sees its neighbors where the
     classifier saw zeros at the border of each window; so scores of padding networks differ somewhat, most in layers
     with far-reaching kernels. A pool that rounds up may give one more row or column, of windows that reach beyond the
-    picture. Where features of several strides are joined, s is the coarsest. An average over the whole map is taken at
-    every place, whatever its own stride. In training, a batch norm takes its statistics over all windows.
+    picture. Where a map is resized by interpolation, cells other than (0, 0) are not the scores of windows: it mixes
+    neighbors, and windows begin between its places. Branches and loops that depend on the size of the picture are
+    those that the classifier takes at `input_size`. Where features of several strides are joined, s is the coarsest. A
+    pool over the whole map is taken at every place, whatever its own stride. In training, a batch norm takes its
+    statistics over all windows.
 
     The result shares nothing with the classifier, is in the same mode, on the same device, and is checked against it
     before it is returned.
@@ -61,17 +68,22 @@ def convolutionalize(
     torch.Size([1, 10, 11, 16])
     """
     size = _checked(input_size)
+    if in_channels is not None and (not isinstance(in_channels, int) or in_channels < 1):
+        raise BadOption(f"in_channels is the number of channels of the pictures, got {in_channels!r}")
+    _check_hooks(classifier)
     traced = trace(copy.deepcopy(classifier), size, in_channels=in_channels)
     modes = {path: layer.training for path, layer in traced.named_modules()}
     layers = dict(traced.named_modules())
     traced.eval()
+    check_own_layers(traced)
+    more = far_of(traced)
     with torch.no_grad(), meta_layers(traced):
-        slide = _slid(traced, layers, None)
+        slide = _slid(traced, layers, None, more)
         grid = (common(slide.entries[0]), common(slide.entries[1]))
         if any(len(entries) > 1 for entries in slide.entries):
             for name in slide.added:
                 delattr(traced, name)
-            slide = _slid(traced, layers, grid)
+            slide = _slid(traced, layers, grid, more)
     for fill in slide.fills:
         fill()
     slide.graph.eliminate_dead_code(is_impure_node=_is_kept)
@@ -83,14 +95,30 @@ def convolutionalize(
 
 
 def _checked(input_size: int | tuple[int, int]) -> Pair:
-    sides = (input_size, input_size) if isinstance(input_size, int) else tuple(input_size)
+    sides: tuple[object, ...] = (input_size, input_size)
+    if isinstance(input_size, tuple | list | torch.Size):
+        sides = tuple(input_size)
     if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
         raise BadOption(f"input_size is the side of the classifier's pictures or (height, width), got {input_size!r}")
-    return sides[0], sides[1]
+    return int(sides[0]), int(sides[1])  # type: ignore[call-overload]
 
 
-def _slid(traced: fx.GraphModule, layers: dict[str, nn.Module], grid: tuple[Fraction, Fraction] | None) -> Slide:
-    slide = Slide(traced, layers, grid)
+def _check_hooks(classifier: nn.Module) -> None:
+    """No layer has a weight that is computed before each call: it could be neither copied nor reshaped."""
+    for path, layer in classifier.named_modules():
+        for name, held in vars(layer).items():
+            if isinstance(held, Tensor) and (layer._forward_pre_hooks or held.grad_fn is not None):
+                raise SurgeryError(
+                    f"layer {path} ({type(layer).__name__}) has a {name} that a hook computes before each call, as "
+                    "weight_norm, spectral_norm and pruning of torch.nn.utils make; use "
+                    "torch.nn.utils.parametrizations, or make the weight permanent"
+                )
+
+
+def _slid(
+    traced: fx.GraphModule, layers: dict[str, nn.Module], grid: tuple[Fraction, Fraction] | None, more: int
+) -> Slide:
+    slide = Slide(traced, layers, grid, more)
     for node in traced.graph.nodes:
         if node.op == "output":
             _put_output(slide, node)
@@ -102,8 +130,56 @@ def _slid(traced: fx.GraphModule, layers: dict[str, nn.Module], grid: tuple[Frac
         elif node.op == "get_attr":
             slide.forms[node] = Fixed(slide.put(node, "get_attr", node.target))
         else:
-            slide.forms[node] = form_of(slide, node)
+            slide.forms[node] = _form_of(slide, node)
     return slide
+
+
+def _form_of(slide: Slide, node: fx.Node) -> Form:
+    """The form in the slid network of what a step of the classifier gives.
+
+    Raises:
+        SurgeryError: it has none.
+    """
+    inputs = [slide.forms[before] for before in node.all_input_nodes]
+    if not has_tensor(value(node)):
+        if any(isinstance(form, Window | Cell | Several) for form in inputs):
+            return Fixed(literal(node))
+        return Fixed(copied(slide, node, sizes_follow=True))
+    if all(isinstance(form, Fixed) for form in inputs):
+        return Fixed(copied(slide, node))
+    layer = slide.layer_of(node)
+    rule = RULES.get(function_name(node)) if layer is None else layer_rule(layer)
+    if rule is None:
+        raise SurgeryError(
+            f"{described(node)} has no rule: what it does to a window of a larger picture is not known; convert the "
+            "part of the network before it, or write it in operations that treat all places alike"
+        )
+    form = rule(slide, node)
+    if isinstance(form, Cell) and len(form.shape) == 4:
+        form = slide.reshaped(node, form, form.shape)
+    _check_form(slide, node, form)
+    if is_in_place(node, layer):
+        change(slide, node, form)
+    return form
+
+
+def _check_form(slide: Slide, node: fx.Node, form: Form) -> None:
+    """The node of a form has the sizes that it should, and more of them in a larger picture."""
+    if isinstance(form, Map):
+        places = places_of(form)
+        expected = tuple(value(node).shape) == tuple(value(form.node).shape)
+    elif isinstance(form, Cell):
+        places = (-2, -1)
+        expected = (*value(node).shape, 1, 1) == tuple(value(form.node).shape)
+    else:
+        return
+    if not expected:
+        raise SurgeryError(f"{described(node)} cannot be slid: it gives {tuple(value(form.node).shape)} there")
+    if not slide.grows(form.node, places):
+        raise SurgeryError(
+            f"{described(node)} gives {tuple(value(form.node).shape)} at every size of the picture; let it follow the "
+            "size of its input, or convert the part of the network before it"
+        )
 
 
 def _put_output(slide: Slide, node: fx.Node) -> None:
@@ -137,7 +213,7 @@ def _check_scores(classifier: nn.Module, slid: nn.Module, shape: tuple[int, ...]
     modes = [(module, module.training) for module in classifier.modules()]
     try:
         with torch.no_grad():
-            expected = classifier.eval()(noise)
+            expected = torch.cat([classifier.eval()(picture) for picture in noise[:, None]])
             scores = slid(noise)
     finally:
         for module, training in modes:
@@ -149,6 +225,13 @@ def _check_scores(classifier: nn.Module, slid: nn.Module, shape: tuple[int, ...]
         )
     error = _relative(scores[:, :, 0, 0], expected)
     if not error <= allowed:
+        steps = slid.graph.nodes if isinstance(slid, fx.GraphModule) else ()
+        for step in steps:
+            if step.op == "call_function" and "dropout" in function_name(step):
+                raise SurgeryError(
+                    f"{described(step)} is random in evaluation, too, and by {error:.2g} of the largest score; give it "
+                    "training=self.training"
+                )
         raise SurgeryError(
             f"the slid classifier differs from the classifier by {error:.2g} of the largest score on a random picture "
             f"({allowed:g} allowed); a layer does something else than its class says, or treats the batch as a whole"

@@ -168,7 +168,7 @@ def _strides_over(traced: fx.GraphModule, more: int) -> dict[fx.Node, tuple[Frac
             except (RuntimeError, TypeError, ValueError, IndexError, AssertionError):
                 continue  # only at the size of the trace
     for node in values:
-        if isinstance(values[node], Tensor) and values[node].ndim == 4:
+        if isinstance(values[node], Tensor) and values[node].ndim == 4 == value(node).ndim:
             cells = [
                 far_side - side for far_side, side in zip(values[node].shape[2:], value(node).shape[2:], strict=True)
             ]

@@ -22,7 +22,7 @@ from typing import Any
 from torch import Tensor, fx, nn
 
 from pixelwise.errors import SurgeryError
-from pixelwise.surgery.graph import FAR, VALUE, add_layer, computed, described, value
+from pixelwise.surgery.graph import VALUE, add_layer, computed, described, value
 
 Factor = tuple[str, int]  # "n", "c", "h" or "w" and a size
 Axis = tuple[Factor, ...]
@@ -92,6 +92,7 @@ class Slide:
         traced: the classifier's graph; layers are exchanged and added in it.
         layers: its layers by their paths, as they were.
         grid: pixels from a cell to the next, (down, right), that all cells shall have; None to find out what they have.
+        more: pixels that all strides divide.
 
     Attributes:
         entries: the strides, down and right, at which windows became cells.
@@ -99,12 +100,13 @@ class Slide:
     """
 
     def __init__(
-        self, traced: fx.GraphModule, layers: dict[str, nn.Module], grid: tuple[Fraction, Fraction] | None
+        self, traced: fx.GraphModule, layers: dict[str, nn.Module], grid: tuple[Fraction, Fraction] | None, more: int
     ) -> None:
         self.traced, self.layers, self.grid = traced, layers, grid
         (images,) = (value(node) for node in traced.graph.nodes if node.op == "placeholder" and _is_picture(node))
         self.near = images
-        self.far = images.new_empty(*images.shape[:2], images.shape[2] + FAR, images.shape[3] + FAR)
+        self.more = more
+        self.far = self._larger(self.more)
         self.graph = fx.Graph()
         self.forms: dict[fx.Node, Form] = {}
         self.entries: tuple[set[Fraction], set[Fraction]] = (set(), set())
@@ -112,6 +114,11 @@ class Slide:
         self.names: dict[str, dict[Hashable, str]] = {}
         self.added: list[str] = []
         self._far: dict[fx.Node, Any] = {}
+        self._grown: dict[int, dict[fx.Node, Any]] = {}
+
+    def _larger(self, more: int) -> Tensor:
+        larger: Tensor = self.near.new_empty(*self.near.shape[:2], self.near.shape[2] + more, self.near.shape[3] + more)
+        return larger
 
     def put(self, source: fx.Node, op: str, target: Any, *args: Any, **kwargs: Any) -> fx.Node:
         """A step of the slid network for the classifier's `source`.
@@ -182,14 +189,42 @@ class Slide:
     def stride(self, node: fx.Node, axes: Pair = (-2, -1)) -> tuple[Fraction, Fraction]:
         """Pixels from a row to the next, and from a column to the next."""
         near, far = value(node).shape, self._far[node].shape
-        return Fraction(FAR, far[axes[0]] - near[axes[0]]), Fraction(FAR, far[axes[1]] - near[axes[1]])
+        return Fraction(self.more, far[axes[0]] - near[axes[0]]), Fraction(self.more, far[axes[1]] - near[axes[1]])
 
     def grows(self, node: fx.Node, axes: Pair = (-2, -1)) -> bool:
         """Whether a larger picture gives more rows and columns."""
         return all(self._far[node].shape[axis] > value(node).shape[axis] for axis in axes)
 
-    def steps(self, node: fx.Node, kernel: Pair) -> Pair:
-        """The steps of windows of `kernel` on a map (N, C, H, W): those that make a cell of it fall on the grid."""
+    def far_value(self, node: fx.Node) -> Any:
+        """A value of the slid network in a picture that is far larger: where a copy is no view by chance."""
+        return self._far[node]
+
+    def at(self, held: Any, more: int) -> Any:
+        """A value of the slid network, or an argument that holds some, in a picture that is `more` pixels larger."""
+        values = self._grown.setdefault(more, {})
+        needed: set[fx.Node] = set()
+        fx.node.map_arg(held, needed.add)
+        queue = list(needed)
+        while queue:
+            new = [before for before in queue.pop().all_input_nodes if before not in needed and before not in values]
+            needed.update(new)
+            queue += new
+        for node in self.graph.nodes:
+            if node in needed and node not in values:
+                values[node] = computed(node, self.traced, values, self._larger(more))
+        return fx.node.map_arg(held, lambda node: values[node])
+
+    def growths(self, node: fx.Node, axes: Pair = (-2, -1)) -> list[int]:
+        """Pixels by which a picture can be larger so that a map has whole rows and columns more; no two much alike."""
+        down, right = self.stride(node, axes)
+        return [math.lcm(down.numerator, right.numerator) * times for times in (1, 2, 3, 5, 7)]
+
+    def steps(self, source: fx.Node, node: fx.Node, kernel: Pair) -> Pair:
+        """The steps of windows of `kernel` on a map (N, C, H, W): those that make a cell of it fall on the grid.
+
+        Raises:
+            SurgeryError: the grid has no whole number of its rows or columns.
+        """
         steps = [1, 1]
         for axis, (rows, taps, stride) in enumerate(
             zip(value(node).shape[-2:], kernel, self.stride(node), strict=True)
@@ -198,7 +233,11 @@ class Slide:
                 self.entries[axis].add(stride)
                 if self.grid is not None:
                     step = self.grid[axis] / stride
-                    assert step.denominator == 1
+                    if step.denominator != 1:
+                        raise SurgeryError(
+                            f"{described(source)} joins what lies {stride} pixels apart with what lies "
+                            f"{self.grid[axis]} pixels apart, and no step is a whole number of both"
+                        )
                     steps[axis] = int(step)
         return steps[0], steps[1]
 
@@ -233,7 +272,7 @@ class Slide:
 
     def pooled(self, source: fx.Node, node: fx.Node, kernel: Pair, how: str) -> fx.Node:
         """The mean, the sum or the maximum of each window of a map (N, C, H, W)."""
-        steps = self.steps(node, kernel)
+        steps = self.steps(source, node, kernel)
         if kernel == (1, 1):
             return self.sampled(source, node, steps)
         made: nn.Module = nn.MaxPool2d(kernel, steps)
@@ -281,7 +320,7 @@ class Slide:
         shape = tuple(math.prod(size for _, size in axis) for axis in form.axes)
         node, order = self.canonical(source, form)
         kernel = tuple(value(node).shape[-2:])
-        steps = self.steps(node, kernel)
+        steps = self.steps(source, node, kernel)
         if kernel == (1, 1):
             node = self.sampled(source, node, steps)
         else:
@@ -320,7 +359,7 @@ class Slide:
             return form
         if isinstance(form, Map | Window):
             node, _ = self.canonical(source, form)
-            form = Cell(self.sampled(source, node, self.steps(node, (1, 1))), tuple(value(node).shape[:2]))
+            form = Cell(self.sampled(source, node, self.steps(source, node, (1, 1))), tuple(value(node).shape[:2]))
         assert isinstance(form, Cell)
         if len(shape) == 4 and shape[2:] == (1, 1):
             node = self.reshaped_cell(source, form.node, shape[:2]).node
@@ -329,6 +368,9 @@ class Slide:
 
     def classified(self, source: fx.Node, form: Map | Window, axes: Axes) -> Map | Window:
         """A map or window with its values grouped to other axes."""
+        if () in axes and not any(letter == "c" for axis in axes for letter, _ in axis):
+            place = axes.index(())
+            axes = (*axes[:place], (("c", 1),), *axes[place + 1 :])
         letters = [axis[0][0] if len(axis) == 1 else "?" if axis else "1" for axis in axes]
         if "h" not in letters or "w" not in letters or "?" in letters:
             node, _ = self.canonical(source, form)
