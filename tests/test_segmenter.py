@@ -15,7 +15,7 @@ from pixelwise.errors import CheckpointError, DataError, LabelError, ShapeError
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
-from pixelwise.segmenter import Segmenter
+from pixelwise.segmenter import Seen, Segmenter
 
 OPTIONS = {"num_classes": 3, "width": 0.0625, "depth": 3}
 
@@ -129,3 +129,17 @@ def test_evaluating_on_other_classes_is_refused(segmenter):
 
     with pytest.raises(LabelError, match="the model has the classes soil, leaf, früit, the data soil, leaf"):
         pixelwise.evaluate(segmenter, Other())
+
+
+def test_pictures_that_were_trained_on_are_told_by_digest_or_name(tmp_path):
+    """A file of an older version knows names alone; one that began with such a file knows both."""
+    network = build("unet", num_classes=2, width=0.0625, depth=2)
+    architecture = {"builder": "unet", "options": {"num_classes": 2, "width": 0.0625, "depth": 2}}
+    plain = Normalization((0.0,) * 3, (1.0,) * 3)
+    segmenter = Segmenter(network, plain, LabelSet(("a", "b")), architecture, trained_on=("x", "y"), digests=("12", ""))
+    found = Segmenter.load(segmenter.save(tmp_path / "model.safetensors"))
+    assert found.trained_pictures == (("x", "12"), ("y", ""))
+    seen = Seen(found.trained_pictures)
+    assert (seen.digests, seen.names) == ({"12"}, {"y"})
+    found.digests = ()
+    assert found.trained_pictures == (("x", ""), ("y", ""))

@@ -6,8 +6,9 @@ architecture, classes and colors, normalization, recipe and scores. No pickle is
 
 import difflib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
 
@@ -93,6 +94,20 @@ class Prediction:
             write_text(json.dumps(self.polygons()), path)
 
 
+class Seen:
+    """Pictures that a network was trained on: by their bytes, and by name alone where these are not known.
+
+    Attributes:
+        digests: of files.
+        names: of the pictures without one.
+    """
+
+    def __init__(self, pictures: Iterable[tuple[str, str]]) -> None:
+        pictures = list(pictures)
+        self.digests = {digest for _, digest in pictures if digest}
+        self.names = {name for name, digest in pictures if not digest}
+
+
 @dataclass
 class Segmenter:
     """A network, its normalization and its classes, with the record of how it was built.
@@ -103,6 +118,7 @@ class Segmenter:
         scores: what it reached, with "split" and "protocol"; empty when unmeasured.
         precision: what `predict` uses: "bf16" only where validation showed nearly the same labels.
         trained_on: names of the pictures it was trained on, so that an evaluation can leave them out.
+        digests: of their files' bytes, in the same order; "" where unknown, empty in files of older versions.
     """
 
     network: nn.Module
@@ -113,6 +129,12 @@ class Segmenter:
     scores: Mapping[str, Any] = field(default_factory=dict)
     precision: Precision = "fp32"
     trained_on: tuple[str, ...] = ()
+    digests: tuple[str, ...] = ()
+
+    @property
+    def trained_pictures(self) -> tuple[tuple[str, str], ...]:
+        """(name, digest) of each picture it was trained on; "" for a digest that is not known."""
+        return tuple(zip_longest(self.trained_on, self.digests[: len(self.trained_on)], fillvalue=""))
 
     def predict(
         self,
@@ -218,6 +240,7 @@ class Segmenter:
             "scores": dict(self.scores),
             "precision": self.precision,
             "trained_on": list(self.trained_on),
+            "digests": list(self.digests),
             "versions": _versions(),
         }
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.network.state_dict().items()}
@@ -264,6 +287,7 @@ class Segmenter:
                 record["scores"],
                 record["precision"],
                 tuple(record["trained_on"]),
+                tuple(record.get("digests", ())),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:
             what = " ".join(str(error).split())[:300]

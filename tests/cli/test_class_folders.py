@@ -81,6 +81,18 @@ def test_check_json_tells_parts_and_errors(tmp_path, capsys):
     assert "1 error (cannot be read: 1)" in out and "apples_0.png" in out
 
 
+def test_faults_are_told_in_the_words_of_class_folders(tmp_path, capsys):
+    folder = write_folders(tmp_path / "garden")
+    (folder / "twigs").mkdir()
+    (folder / "apples" / "apples_0.png").rename(folder / "loose.png")
+    (folder / "twigs" / "notes.txt").write_text("")
+    _, out, _ = run(capsys, "check", folder, "--labels", "folders", "--page", "page.html")
+    assert "empty class folder: 1" in out and "in no class folder: 1" in out
+    page = (tmp_path / "page.html").read_text()
+    assert "Empty class folders <span" in page and "In no class folder <span" in page
+    assert "without partner" not in out and "Without a partner" not in page and "In no mask" not in page
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [

@@ -72,7 +72,7 @@ def test_the_commands_on_locating_run(tmp_path, monkeypatch, capsys):
     for name in ("pets", "other-pets"):
         write_pets(Path(name))
     write_pets(Path("masked-pets"), masks=True)
-    Path("masked-pets/classes.yaml").write_text("classes: [cats, dogs]\n")
+    Path("masked-pets/classes.txt").write_text("cats\ndogs\n")
     text = (ROOT / "docs" / "how-to" / "locate-without-masks.md").read_text(encoding="utf-8")
     found = re.findall(r"^pixelwise (.+)$", text, re.M) + re.findall(r"`pixelwise ([a-z][^`]*)`", text)
     assert len(found) == 8

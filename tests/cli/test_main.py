@@ -2,7 +2,9 @@
 
 import json
 import re
+import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +15,8 @@ from PIL import Image
 from typer.main import get_command
 
 from pixelwise.cli.main import app, main
+from pixelwise.cli.show import FitDisplay
+from pixelwise.training.loop import StepLogged
 
 ROOT = Path(__file__).parents[2]
 
@@ -28,7 +32,7 @@ def write_folder(root, count=4):
 
 
 SMALL = ["--set", "crop_size=[32,32]", "--set", "batch_size=2", "--set", "threads=1", "--steps", "3"]
-SMALL += ["--set", "model_options={width: 0.0625, depth: 3}"]
+SMALL += ["--set", "model_options={width: 0.0625, depth: 3}", "--set", "log_every=1", "--set", "validate_every=1"]
 
 
 def run(capsys, *arguments):
@@ -98,6 +102,33 @@ def test_predict_evaluate_report_and_list(trained, tmp_path, capsys):
     assert "deeplab_v3_resnet50" in out.split()
     code, out, _ = run(capsys, "list", "datasets")
     assert "camvid" in out.split()
+
+
+def test_commands_that_are_printed_can_be_typed(tmp_path, capsys, monkeypatch):
+    folder = write_folder(tmp_path / "my data")
+    _, out, _ = run(capsys, "fit", "my data", "--out", "a run", "--plan-only", *SMALL)
+    resume = "pixelwise fit 'my data' --resume --out 'a run'"
+    assert out.splitlines()[-1] == f"  {resume}"
+    told = FitDisplay.tell
+
+    def stopped(self, event):
+        told(self, event)
+        if isinstance(event, StepLogged) and event.step >= 1:
+            monkeypatch.setattr(FitDisplay, "tell", told)
+            signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(FitDisplay, "tell", stopped)
+    code, out, _ = run(capsys, *shlex.split(resume)[1:])
+    assert code == 130
+    assert out.splitlines()[-2:] == [
+        "Use it:  pixelwise predict 'a run/model.safetensors' NEW_PICTURES --out predictions",
+        f"Go on:   {resume}",
+    ]
+    assert "Training was interrupted after 1 step (" in out
+    assert json.loads((tmp_path / "a run" / "result.json").read_text())["commands"]["resume"] == resume
+    code, out, _ = run(capsys, *shlex.split(resume)[1:])
+    assert code == 0 and "Go on:" not in out and "Training finished after 3 steps (" in out
+    assert folder.is_dir()
 
 
 @pytest.mark.parametrize(

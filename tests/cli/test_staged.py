@@ -2,13 +2,19 @@
 
 import re
 import shutil
+from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 import pixelwise as pw
 from pixelwise.cli.main import main
+from pixelwise.cli.show import FitDisplay
+from pixelwise.flow.events import StageBegan
+from pixelwise.flow.train import FitResult
 
 SMALL = ["--set", "crop_size=[32,32]", "--set", "batch_size=2", "--set", "threads=1"]
 NARROW = ["--set", "model_options={width: 0.03, padding: same}"]
@@ -69,6 +75,21 @@ def test_resume_and_report_know_the_stages(staged, tmp_path, capsys):
     assert code == 0
     assert "Stage 3 of 3" in out and "Stage 2 of 3" not in out
     assert (again / "model.safetensors").read_bytes() == (made / "model.safetensors").read_bytes()
+
+
+def test_after_ctrl_c_it_says_which_network_this_is_and_how_to_go_on(tmp_path, capsys, monkeypatch):
+    display = FitDisplay(Console(highlight=False))
+    monkeypatch.setattr(display, "_scores", lambda *_: None)
+    segmenter, run = SimpleNamespace(labels=None), tmp_path / "a run"
+    display.tell(StageBegan(2, 3, "fcn16s_vgg16", 4))
+    display.result(
+        FitResult(segmenter, object(), "validation", run, "interrupted", run / "report.html"), Path("my data")
+    )
+    told = capsys.readouterr().out.splitlines()
+    assert told[-2:] == [
+        "It is the best network so far of fcn16s_vgg16, stage 2 of 3.",
+        f"Go on:   pixelwise fit 'my data' --resume --out '{run}'",
+    ]
 
 
 def test_start_tells_what_it_takes(staged, tmp_path, capsys):

@@ -12,7 +12,7 @@ from PIL import Image
 import pixelwise as pw
 from pixelwise.data.answers import Answers
 from pixelwise.data.sample import Sample
-from pixelwise.errors import BadOption, DataError, DataQuestion, LabelError, UnknownName
+from pixelwise.errors import BadOption, DataError, DataQuestion, LabelError, UnknownName, WeightsError
 from pixelwise.flow.check import check_folder, look_at
 from pixelwise.flow.class_folders import (
     BUILDER,
@@ -25,7 +25,8 @@ from pixelwise.flow.class_folders import (
 from pixelwise.flow.doctor import understand
 from pixelwise.flow.evaluate import evaluate_folder
 from pixelwise.flow.plan import Plan
-from pixelwise.inference.classify import PictureScores, classify_pictures
+from pixelwise.flow.result import coarse_maps
+from pixelwise.inference.classify import Classification, ClassifiedPicture, PictureScores, classify_pictures
 from pixelwise.labels import LabelSet
 from pixelwise.report.page import write_report
 from pixelwise.training.loop import StepLogged
@@ -92,7 +93,7 @@ def test_a_broken_picture_is_named_once(tmp_path):
     (tmp_path / "whole.png").unlink()
     found = understand(tmp_path, labels_from="folders")
     assert sorted(fault.path for fault in found.errors) == [broken, cut]
-    with pytest.raises(DataError, match=r"broken\.png.*and 1 more: see `pixelwise check`"):
+    with pytest.raises(DataError, match=r"broken\.png.*and 1 more: see `pixelwise check \S+ --labels folders`"):
         pw.fit(tmp_path, labels="folders", out=tmp_path / "runs" / "in it", steps=2)
 
 
@@ -243,7 +244,7 @@ def test_the_model_that_shrinks_says_what_was_trained_on_reduced_pictures(tmp_pa
     torch.manual_seed(0)
     options = {"classifier": "resnet18", "input_size": 32, "num_classes": 2, "width": 0.125, "shrink": 3}
     model = pw.build(BUILDER, **options).eval()
-    twin = pw.build(BUILDER, **as_trained(options)).eval()
+    twin = pw.build(BUILDER, **as_trained(options, by_folder=True)).eval()
     twin.load_state_dict(model.state_dict())
     draw_folders(tmp_path, count=2, size=(126, 147))
     whole = understand(tmp_path, labels_from="folders").datasets()["all"]
@@ -275,7 +276,7 @@ def test_the_plan_is_of_a_classifier_with_reasons(folders, tmp_path):
     assert plan.data["labels_from"] == "folders"
     for choice in ("model", "crop_size", "loss", "augmentation", "precision", "validation", "steps", "patience"):
         assert plan.reasons[choice], choice
-    assert "accuracy" in plan.reasons["patience"]
+    assert recipe.patience == 0 and "all are trained" in plan.reasons["patience"]
     assert "mask" not in " ".join(plan.reasons.values()) and "IoU" not in " ".join(plan.reasons.values())
 
 
@@ -296,6 +297,59 @@ def test_choices_can_be_overridden(folders, tmp_path):
     with pytest.raises(BadOption, match="input_size must be a whole number"):
         pw.fit(folders, labels="folders", out=tmp_path / "b", settings={"model_options": {"input_size": 0}})
     assert not (tmp_path / "b").exists()
+
+
+def test_the_window_that_was_set_is_told_as_such_and_is_the_crop(folders, tmp_path):
+    options = {"labels": "folders", "plan_only": True, "steps": 3}
+    for number, settings in enumerate(
+        (
+            {"model_options.input_size": 64, "model_options.shrink": 2},
+            {"model_options.shrink": 2, "model_options": {"input_size": 64}, "crop_size": [64, 64]},
+        )
+    ):
+        plan = Plan.load(pw.fit(folders, out=tmp_path / f"{number}", settings=settings, **options).run / "plan.yaml")
+        assert plan.recipe.crop_size == (64, 64)
+        assert plan.recipe.model_options["shrink"] == 2 and plan.recipe.model_options["width"] == 0.25
+        assert "resnet18 at width 0.25" in plan.reasons["model"] and "input_size" in plan.reasons["model"]
+        if not number:
+            assert (
+                "; reduced 2 times, as you set it, a window of 64 × 64, as you set it, and" in plan.reasons["crop_size"]
+            )
+    assert "shows most of a picture" in choose_window(Counter({(99, 99): 1}), options={"shrink": 1}).reason
+    for settings in (
+        {"crop_size": [32, 64]},
+        {"crop_size": [32, 32], "model_options.input_size": 64},
+    ):
+        with pytest.raises(BadOption, match="a crop is the classifier's window, .* set model_options.input_size"):
+            pw.fit(folders, out=tmp_path / "no", settings=settings, **options)
+    with pytest.raises(BadOption, match="name it with --model, as --model resnet18"):
+        pw.fit(folders, out=tmp_path / "no", settings={"model_options.classifier": "vgg16"}, **options)
+    run = pw.fit(folders, out=tmp_path / "later", **options).run
+    plan = pw.fit(folders, out=run, resume=True, plan_only=True, settings={"model_options.input_size": 96}).run
+    assert Plan.load(plan / "plan.yaml").recipe.crop_size == (96, 96)
+    with pytest.raises(BadOption, match="a crop is the classifier's window, 96 × 96, and crop_size is 32 × 32"):
+        pw.fit(folders, out=run, resume=True, plan_only=True, settings={"crop_size": [32, 32]})
+
+
+def test_an_option_with_a_dot_reduces_the_pictures_that_are_trained_on(tmp_path, monkeypatch):
+    from pixelwise.flow import fit as fit_module
+
+    seen = []
+    monkeypatch.setattr(fit_module, "train_stages", lambda folder, run, found, plan, parts, *more: seen.append(parts))
+    draw_folders(tmp_path / "data", count=3, size=(120, 140))
+    whole = {"model_options": {"input_size": 32, "width": 0.0625}}
+    for number, settings in enumerate(({"model_options.shrink": 3}, {"model_options.shrink": 3} | whole)):
+        pw.fit(tmp_path / "data", labels="folders", out=tmp_path / f"{number}", steps=1, settings=settings)
+        assert seen[number].train[0].size == seen[number].validation[0].size == (40, 46)
+
+
+def test_an_empty_class_folder_stops_nothing(tmp_path):
+    draw_folders(tmp_path / "data", count=3)
+    (tmp_path / "data" / "nothing").mkdir()
+    run = pw.fit(tmp_path / "data", labels="folders", out=tmp_path / "run", steps=1, plan_only=True).run
+    plan = Plan.load(run / "plan.yaml")
+    assert plan.labels.names == ("lying", "standing")
+    assert [fault["severity"] for fault in plan.data["faults"]] == ["warning"]
 
 
 # the run
@@ -349,11 +403,41 @@ def test_the_report_says_what_was_measured_and_what_was_not(trained):
         assert said in text, said
     assert not re.search(r"IoU|\bpx\b|% of all pixels", re.sub(r"data:[^\"]*", "", text))
     pictures = json.loads((result.run / "result.json").read_text())["pictures"]
-    shown = [one for one in pictures if one["kind"] in ("best", "worst")]
-    assert len(shown) == 6 and all((result.run / one["map"]).is_file() for one in shown)
+    shown = [one for one in pictures if one["kind"] != "data"]
+    assert all((one["kind"] == "worst") == (one["own_class"] != one["taken_for"]) for one in shown)
+    assert len(shown) >= 2 and all((result.run / one["map"]).is_file() for one in shown)
     for one in shown:
         assert ("own_map" in one) == (one["own_class"] != one["taken_for"])
     assert next(one["name"] for one in pictures if one["kind"] == "data").startswith("lying: lying_1_")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "chosen"),
+    [
+        ((), {"best": [7, 6, 5], "unsure": [0, 1, 2]}),
+        ((3,), {"best": [7, 6, 5], "worst": [3]}),
+        ((0, 1, 4, 5, 6), {"best": [7, 3, 2], "worst": [0, 1, 4]}),
+        (tuple(range(8)), {"worst": [0, 1, 2]}),
+    ],
+)
+def test_examples_are_the_surest_right_pictures_and_the_worst_wrong_ones(trained, tmp_path, wrong, chosen):
+    data, result = trained
+    pool = understand(data, labels_from="folders").datasets()["train"]
+    pictures = tuple(
+        ClassifiedPicture(i, f"{i}", 0, 1, 1 - i / 20, i / 20)
+        if i in wrong
+        else ClassifiedPicture(i, f"{i}", 0, 0, i / 10, i / 10)
+        for i in range(8)
+    )
+    listed = coarse_maps(result.segmenter, Classification(result.scores, pictures, 1.0), pool, tmp_path)
+    names = [pool[i].name for i in range(8)]
+    assert [(one["kind"], names.index(one["name"])) for one in listed] == [
+        (kind, index) for kind, indices in chosen.items() for index in indices
+    ]
+    for one in listed:
+        index = names.index(one["name"])
+        assert one["own_probability"] == (index / 20 if index in wrong else index / 10)
+        assert ("own_map" in one) == (index in wrong)
 
 
 def test_a_report_without_a_result_still_counts_pictures(trained, tmp_path):
@@ -423,6 +507,19 @@ def test_evaluate_goes_by_the_classes_names(trained, tmp_path):
         LabelError, match="has class folders crooked, which the model does not know; its classes are ly"
     ):
         evaluate_folder(result.segmenter, tmp_path / "two")
+    (tmp_path / "two" / "heic").mkdir()
+    (tmp_path / "two" / "heic" / "x.heic").write_bytes(b"0")
+    with pytest.raises(LabelError, match="has class folders crooked, which"):  # before what is wrong with files
+        evaluate_folder(result.segmenter, tmp_path / "two")
+    draw(tmp_path / "three" / "standing" / "a.png", STANDING, 3)
+    (tmp_path / "three" / "standing" / "b.png").write_bytes(b"")
+    pointed = r"`pixelwise check \S+three --labels folders` lists all faults$"
+    with pytest.raises(DataError, match=r"b\.png.*; " + pointed):
+        evaluate_folder(result.segmenter, tmp_path / "three")
+    (tmp_path / "three" / "standing" / "b.png").unlink()
+    (tmp_path / "two" / "heic").rename(tmp_path / "three" / "lying")
+    with pytest.raises(DataError, match=r"lying holds no picture that can be read.*; " + pointed):
+        evaluate_folder(result.segmenter, tmp_path / "three")
     with pytest.raises(BadOption, match="leave out --dataset, --as and --classes, or give --labels masks"):
         evaluate_folder(result.segmenter, tmp_path / "one", answers=Answers.of(["snap"]))
     with pytest.raises(DataError, match="has no part 'val'; it has all"):
@@ -431,9 +528,32 @@ def test_evaluate_goes_by_the_classes_names(trained, tmp_path):
 
 def test_masks_can_measure_the_coarse_maps_where_there_are_some(trained, make_folder, tmp_path):
     _, result = trained
-    make_folder(tmp_path / "masks", count=2)
-    _, found = evaluate_folder(result.segmenter, tmp_path / "masks", labels="masks")
-    assert hasattr(found.scores, "mean_iou")
+    folder = make_folder(tmp_path / "masks", count=2, values=(0, 1, 2))
+    with pytest.raises(
+        LabelError, match=r"nothing names their classes; .* lying, standing: write \S+classes\.txt with .*--classes$"
+    ):
+        evaluate_folder(result.segmenter, folder, labels="masks")
+    masks = [np.asarray(Image.open(file)) for file in (folder / "masks").iterdir()]
+    pixels = [sum(int((mask == value).sum()) for mask in masks) for value in range(3)]
+    names = tmp_path / "names.txt"
+    names.write_text("ground\nStanding\nlying\n")
+    for options in ({"classes": names}, {}):
+        part, found = evaluate_folder(result.segmenter, folder, labels="masks", **options)
+        assert part == "all" and found.scores.confusion.sum(1).tolist() == [pixels[2], pixels[1]]
+        assert "; classes are matched by name; ground: the model has no such class" in found.protocol
+        (folder / "classes.txt").write_bytes(names.read_bytes())
+    names.write_text("ground\ncat\ndog\n")
+    with pytest.raises(LabelError, match="have the classes ground, cat, dog, of which the model knows none"):
+        evaluate_folder(result.segmenter, folder, labels="masks", classes=names)
+
+
+def test_new_pictures_that_are_called_like_old_ones_are_all_counted(trained, tmp_path):
+    _, result = trained
+    for name, shape in (("lying", LYING), ("standing", STANDING)):
+        for i in range(3):
+            draw(tmp_path / name / f"{name}_1_{i:02}.png", shape, (77, i))
+    part, found = evaluate_folder(result.segmenter, tmp_path)
+    assert part == "all" and found.scores.confusion.sum() == 6
 
 
 def test_a_run_may_begin_with_the_weights_of_another(trained, tmp_path):
@@ -441,12 +561,52 @@ def test_a_run_may_begin_with_the_weights_of_another(trained, tmp_path):
     draw_folders(tmp_path / "data", count=4, seed=7)
     model = result.run / "model.safetensors"
     settings = {"batch_size": 4, "threads": 1, "rate": 1e-12}
-    begun = pw.fit(tmp_path / "data", labels="folders", start=model, out=tmp_path / "run", steps=1, settings=settings)
-    options = begun.segmenter.architecture["options"]
-    assert (options["input_size"], options["width"]) == (32, 0.125)
     before = dict(result.segmenter.network.named_parameters())
-    for name, weight in begun.segmenter.network.named_parameters():
-        assert (weight - before[name]).abs().max() < 1e-6, name
+    start = {"labels": "folders", "start": model, "steps": 1}
+    for network in (None, "resnet18", BUILDER):
+        run = tmp_path / f"{network}"
+        begun = pw.fit(tmp_path / "data", out=run, model=network, settings=settings, **start)
+        options = begun.segmenter.architecture["options"]
+        assert (options["classifier"], options["input_size"], options["width"]) == ("resnet18", 32, 0.125)
+        for name, weight in begun.segmenter.network.named_parameters():
+            assert (weight - before[name]).abs().max() < 1e-6, name
+        reasons = Plan.load(run / "plan.yaml").reasons
+        assert reasons["model"] == f"as in {model}"
+        assert f"not reduced, as in {model}, a window of 32 × 32, as in {model}, and" in reasons["crop_size"]
+    other = pw.fit(tmp_path / "data", out=tmp_path / "34", model="resnet34", settings=settings, plan_only=True, **start)
+    plan = Plan.load(other.run / "plan.yaml")
+    assert plan.recipe.model_options["classifier"] == "resnet34" and plan.recipe.model_options["width"] == 0.125
+
+
+def test_a_start_of_which_nothing_fits_says_what_helps_on_the_command_line(trained, folder, tmp_path, tiny):
+    data, result = trained
+    model = result.run / "model.safetensors"
+    options = {"labels": "folders", "out": tmp_path / "run", "steps": 1}
+    with pytest.raises(
+        WeightsError,
+        match=r"^resnet18 at width 0.25 cannot start from \S+, as no layer of it fits: the file's is resnet18 at width "
+        r"0.125; leave out --model or take --set model_options.width=0.125$",
+    ):
+        pw.fit(data, start=model, model="resnet18", settings={"model_options.width": 0.25}, **options)
+    unet = pw.fit(folder, out=tmp_path / "unet", steps=1, settings=tiny).run / "model.safetensors"
+    with pytest.raises(
+        WeightsError, match=r"is unet at width 0.0625; start from .* --labels folders, or leave out --st"
+    ):
+        pw.fit(data, start=unet, **options)
+
+
+def test_masks_may_begin_with_a_classifier_that_shrinks(tmp_path, folder, monkeypatch):
+    """There the pictures are whole, and the network that is timed is the one that is trained."""
+    from pixelwise.flow import planner
+
+    draw_folders(tmp_path / "data", count=3)
+    settings = {"model_options": {"width": 0.0625, "input_size": 32, "shrink": 2}, "batch_size": 4, "threads": 1}
+    run = pw.fit(tmp_path / "data", labels="folders", out=tmp_path / "run", steps=1, settings=settings).run
+    timed = []
+    monkeypatch.setattr(planner, "build", lambda *name, **options: timed.append(options) or pw.build(*name, **options))
+    plan = {"minutes": 0.3, "plan_only": True, "settings": {"batch_size": 2, "threads": 1}}
+    pw.fit(folder, start=run / "model.safetensors", out=tmp_path / "masks", **plan)
+    assert [options["shrink"] for options in timed] == [2, 2]
 
 
 def test_with_a_time_the_end_is_planned_by_whole_pictures(tmp_path, monkeypatch):

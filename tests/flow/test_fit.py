@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 import pixelwise as pw
-from pixelwise.errors import BadOption, CheckpointError, DataError, TrainingError, UnknownName
+from pixelwise.errors import BadOption, CheckpointError, DataError, LabelError, TrainingError, UnknownName
 from pixelwise.flow import train as train_module
 from pixelwise.flow.evaluate import evaluate_folder
 from pixelwise.flow.plan import Plan
@@ -365,6 +365,83 @@ def test_a_torn_log_line_swallows_nothing(folder, tmp_path, tiny):
     lines = (run / "log.jsonl").read_text().splitlines()
     assert '{"event": "start", "resumed": true}' in lines
     assert not list(run.glob(".*.part"))
+
+
+def test_steps_that_were_asked_for_are_all_trained(folder, tmp_path, tiny):
+    """No patience ends them, and a few steps are not validated one by one."""
+    still = tiny | {"rate": 1e-30, "average": 0.0, "class_weights": None}
+    result = pw.fit(folder, out=tmp_path / "run", steps=32, settings=still)
+    plan = Plan.load(result.run / "plan.yaml")
+    assert (plan.recipe.patience, plan.recipe.validate_every) == (0, 5)
+    assert plan.reasons["patience"].startswith("steps were asked for, and all are trained")
+    log = [json.loads(line) for line in (result.run / "log.jsonl").read_text().splitlines()]
+    assert [entry["step"] for entry in log if entry["event"] == "validation"] == [5, 10, 15, 20, 25, 30, 32]
+    assert result.outcome == "finished"
+    for steps, every in ((3, 5), (2000, 100)):
+        run = pw.fit(folder, out=tmp_path / f"{steps}", steps=steps, settings=tiny, plan_only=True).run
+        assert Plan.load(run / "plan.yaml").recipe.validate_every == every
+    run = pw.fit(folder, out=tmp_path / "by hand", steps=50, settings=tiny | {"patience": 3}, plan_only=True).run
+    plan = Plan.load(run / "plan.yaml")
+    assert plan.recipe.patience == 3 and plan.reasons["patience"] == "as you set it"
+
+
+@pytest.mark.parametrize("key", ["model_options.num_classes", "model_options.in_channels"])
+def test_what_the_folder_has_is_no_option(folder, tmp_path, key):
+    name = key.partition(".")[2]
+    for settings in ({key: 7}, {"model_options": {name: 7}}):
+        with pytest.raises(BadOption, match=f"^{key} is what the folder has, its classes and channels; leave it out$"):
+            pw.fit(folder, out=tmp_path / "run", steps=1, settings=settings)
+    assert not (tmp_path / "run").exists()
+
+
+def test_options_with_a_dot_and_without_add_up(folder, tmp_path, tiny):
+    settings = tiny | {"model_options.depth": 2}
+    run = pw.fit(folder, out=tmp_path / "run", steps=1, settings=settings, plan_only=True).run
+    plan = Plan.load(run / "plan.yaml")
+    assert plan.recipe.model_options == {"num_classes": 2, "in_channels": 3, "width": 0.0625, "depth": 2}
+    assert plan.reasons["model"] == "as you set it" and "model_options" not in plan.reasons
+
+
+def test_evaluate_reads_the_masks_by_a_file_of_names_that_is_given(folder, tmp_path, tiny):
+    """Numbers that mean other classes than in training: the file says so, and is not passed over."""
+    (folder / "classes.txt").write_text("ground\nsquare\n")
+    model = pw.fit(folder, out=tmp_path / "run", steps=2, settings=tiny).segmenter
+    _, plain = evaluate_folder(model, folder, split="all")
+    (tmp_path / "swapped.txt").write_text("square\nhole\n")
+    _, named = evaluate_folder(model, folder, split="all", classes=tmp_path / "swapped.txt")
+    ground = plain.scores.confusion[0]
+    assert named.scores.confusion.tolist() == [[0, 0], ground.tolist()]
+    assert named.protocol.endswith(
+        "; classes are matched by name; hole: the model has no such class, so that these pixels are void"
+    )
+    assert "matched by name" not in plain.protocol
+    (tmp_path / "strange.txt").write_text("a\nb\n")
+    with pytest.raises(
+        LabelError, match=r"have the classes a, b, of which the model knows none; .* in .*strange\.txt$"
+    ):
+        evaluate_folder(model, folder, classes=tmp_path / "strange.txt")
+    with pytest.raises(BadOption, match="the data set voc has its own classes; leave out one of --dataset and --class"):
+        evaluate_folder(model, folder, dataset="voc", classes=tmp_path / "swapped.txt")
+
+
+def test_new_pictures_with_old_names_are_measured_on(folder, tmp_path, tiny, make_folder):
+    model = pw.fit(folder, out=tmp_path / "run", steps=2, settings=tiny).segmenter
+    make_folder(tmp_path / "new", seed=1)
+    part, found = evaluate_folder(model, tmp_path / "new")
+    assert part == "all" and len(found.pictures) == 6
+    images = tmp_path / "new" / "images"
+    again = folder / "images" / f"{model.trained_on[0]}.png"
+    (images / "img_00.png").write_bytes(again.read_bytes())  # under another name, perhaps
+    part, found = evaluate_folder(model, tmp_path / "new")
+    assert part == "the 5 of 6 pictures that it was not trained on" and len(found.pictures) == 5
+    model.digests = ()  # of an older version
+    part, found = evaluate_folder(model, tmp_path / "new")
+    assert len(found.pictures) == 1
+    assert part == "1 of 6 pictures; the others have names that it was trained on, and --split all counts them, too"
+    for place in ("images", "masks"):
+        (tmp_path / "new" / place / f"{found.pictures[0].name}.png").unlink()
+    part, found = evaluate_folder(model, tmp_path / "new")
+    assert part == "all, of which all pictures have names that it was trained on" and len(found.pictures) == 5
 
 
 def test_evaluate_leaves_out_what_was_trained_on(folder, tmp_path, tiny):

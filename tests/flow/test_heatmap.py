@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image, ImageFont
 
-from pixelwise.errors import BadOption, DataError, UnknownName
+from pixelwise.errors import BadOption, DataError, UnknownName, WeightsError
 from pixelwise.flow import heatmap as drawing
-from pixelwise.flow.heatmap import OPACITY, blended, colored, draw_heatmap, figure, told
+from pixelwise.flow.heatmap import draw_heatmap, figure, told
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
+from pixelwise.report.heat import OPACITY, bar_colors, blended, colored
 from pixelwise.segmenter import Segmenter
 
 NORMALIZATION = Normalization((120.0,) * 3, (60.0,) * 3)
@@ -52,9 +53,21 @@ def test_colors_grow_lighter_in_equal_steps():
 def test_blending_by_hand():
     picture = np.uint8([[[10, 20, 30], [255, 255, 255]]])
     shown = blended(picture, np.float32([[0, 1]]))
-    expected = [(1 - OPACITY) * 20 + OPACITY * np.array([20, 31, 82]), 102 + OPACITY * np.array([255, 239, 155])]
+    dark, light = 128 + 0.35 * (20 - 128), 128 + 0.35 * (255 - 128)
+    expected = [
+        (1 - OPACITY) * dark + OPACITY * np.array([20, 31, 82]),
+        (1 - OPACITY) * light + OPACITY * np.array([255, 239, 155]),
+    ]
     assert (abs(shown[0] - np.array(expected)) <= 0.5).all()
     assert blended(np.uint8([[[7]]]), np.float32([[0.5]])).shape == (1, 1, 3)
+
+
+@pytest.mark.parametrize("gray", [0, 60, 200, 255])
+def test_the_color_bar_holds_on_dark_and_bright_pictures(gray):
+    shown = blended(np.full((1, 9, 1), gray, np.uint8), np.linspace(0, 1, 9, dtype=np.float32)[None])[0].astype(int)
+    bar = bar_colors(np.linspace(0, 1, 9)).astype(int)
+    nearest = [int(((bar - color) ** 2).sum(1).argmin()) for color in shown]
+    assert max(abs(found - true) for true, found in enumerate(nearest)) <= 1
 
 
 def test_the_picture_stands_left_and_the_heat_map_right(monkeypatch):
@@ -179,8 +192,20 @@ def test_what_is_refused(segmenter, photo, tmp_path):
         draw_heatmap(segmenter, photo, "leaf", out=tmp_path / "map.tif")
     with pytest.raises(DataError, match=r"nowhere\.png"):
         draw_heatmap(segmenter, tmp_path / "nowhere.png", "leaf")
+    with pytest.raises(DataError, match=f"{tmp_path} is a folder; heatmap takes one picture: name one in it"):
+        draw_heatmap(segmenter, tmp_path, "leaf")
     with pytest.raises(UnknownName, match="no class is called 'sojl'; did you mean 'soil'"):
         draw_heatmap(segmenter, photo, "sojl")
+
+
+def test_broken_weights_give_an_error_and_no_picture(segmenter, photo, tmp_path):
+    with torch.no_grad():
+        next(segmenter.network.parameters())[:] = float("nan")
+    with pytest.raises(
+        WeightsError, match=r"probabilities of .*photo\.png that are no numbers: its weights are broken"
+    ):
+        draw_heatmap(segmenter, photo, "leaf", out=tmp_path / "map.png")
+    assert not (tmp_path / "map.png").exists()
 
 
 def test_a_segmenter_gives_heat_maps_in_evaluation_and_in_its_precision(segmenter):

@@ -88,3 +88,14 @@ def test_outlines_of_other_names_are_evaluated_by_a_table(tmp_path, tiny):
         LabelError, match=r"classes\.yaml has the classes background, bee, dog, the model background, cat"
     ):
         evaluate_folder(result.segmenter, other, split="all", classes=table)
+    names = tmp_path / "names.txt"
+    names.write_text("background\ncat\ndog\n")
+    with pytest.raises(
+        LabelError, match=r"names\.txt does not tell which class an outline's name means; give a classes"
+    ):
+        evaluate_folder(result.segmenter, other, split="all", classes=names)
+    # a model of class folders has no background, and matches the others by name
+    result.segmenter.scores = {"counted": "pictures"}
+    _, evaluation = evaluate_folder(result.segmenter, other, split="all", labels="masks")
+    assert evaluation.scores.confusion.sum(1).tolist()[1:] == [0, 400]
+    assert "; ant: the model has no such class" in evaluation.protocol

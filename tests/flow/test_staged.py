@@ -178,9 +178,13 @@ def test_time_is_shared_when_minutes_are_asked_for(tmp_path, folder):
 def test_every_stage_validates_a_few_times_and_keeps_what_was_set_by_hand(tmp_path, folder):
     plan = plan_of(tmp_path / "a", folder, steps=1000)
     assert [stage.settings["validate_every"] for stage in plan.stages] == [50, 50]
-    assert plan.recipe.validate_every == 50 and plan.recipe.patience == 4
-    assert plan.stages[0].settings["patience"] == 6
-    assert plan.recipe.warmup == 20
+    assert plan.recipe.validate_every == 50 and plan.recipe.warmup == 20
+    for stage in stage_runs(plan):
+        assert stage.plan.recipe.patience == 0 and "all are trained" in stage.plan.reasons["patience"]
+    timed = replace(plan, stages=(), recipe=plan.recipe.with_settings({"steps": 1000, "patience": 9}))
+    made = in_stages(timed, {}, None)
+    assert (made.stages[0].settings["patience"], made.recipe.patience) == (6, 4)
+    assert made.reasons["patience"].startswith("a stage ends early after half")
     plan = plan_of(tmp_path / "b", folder, steps=40, settings={"validate_every": 30, "log_every": 4, "warmup": 9})
     for stage in stage_runs(plan):
         recipe = stage.plan.recipe
@@ -308,6 +312,8 @@ def test_ctrl_c_in_a_stage_leaves_its_model_and_a_report_and_resume_goes_on(whol
     assert len(re.findall(r'<img src="data:', page)) > 4  # the stage's pictures, from its folder
     assert "--resume" in page.replace("</span> <span>", " ")
     assert "stages" not in json.loads((run / "result.json").read_text())["commands"]["resume"]
+    assert f"Training of {MIDDLE}, stage 2 of 3, was interrupted after" in page
+    assert f"The curves below are of {MIDDLE}, stage 2 of 3" in page
     assert stages_shown(page)[MIDDLE][-1] == "Interrupted"
     assert stages_shown(page)[FINE] == ["–", "–", "–", "Not yet"]
     again = pw.fit(data, out=run, resume=True)

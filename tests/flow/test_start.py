@@ -3,6 +3,7 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -67,10 +68,13 @@ def test_it_begins_with_every_layer_of_the_model_and_with_its_network(trained, t
 
 def test_what_is_set_by_hand_goes_before_what_the_model_has(trained, tmp_path):
     folder, model = trained
-    for settings in ({"model_options": {"depth": 2}}, {"model_options.depth": 2}):
+    for settings in ({"model_options": {"depth": 2}}, {"model_options.depth": 2}, {"rate": 0.01}):
         made = pw.fit(folder, out=tmp_path / "a", steps=1, start=model, settings=SHORT | settings, plan_only=True).run
-        assert Plan.load(made / "plan.yaml").recipe.model_options["depth"] == 2
-        assert Plan.load(made / "plan.yaml").recipe.model_options["width"] == 0.0625
+        plan = Plan.load(made / "plan.yaml")
+        assert plan.recipe.model_options["depth"] == (3 if "rate" in settings else 2)
+        assert plan.recipe.model_options["width"] == 0.0625
+        kept = f"as in {model}"
+        assert plan.reasons["model"] == (kept if "rate" in settings else f"depth as you set it; width {kept}")
         shutil.rmtree(made)
     with pytest.raises(BadOption, match="model_options: .*valid dictionary, got 5"):
         pw.fit(folder, out=tmp_path / "b", steps=1, start=model, settings={"model_options": 5})
@@ -187,13 +191,29 @@ def test_pictures_that_the_model_knows_are_named_and_remembered(trained, tmp_pat
     plan = Plan.load(run / "plan.yaml")
     seen = len(set(known) & set(plan.split["test"]))
     assert seen == len(known) == 5
-    assert "; 5 of the 6 test pictures have names that it was trained on: if they are the same" in plan.reasons["start"]
+    assert plan.reasons["start"].endswith(
+        "; it was trained on 5 of the 6 test pictures, so that the scores are too good"
+    )
     assert pw.load(run / MODEL).trained_on == (*plan.split["train"], *known)
+    old = pw.load(model)
+    old.digests = ()  # as a file of an older version
+    old.save(tmp_path / MODEL)
+    run = pw.fit(tmp_path / "data", out=tmp_path / "old", steps=1, start=tmp_path / MODEL, settings=SHORT).run
+    told = Plan.load(run / "plan.yaml").reasons["start"]
+    assert "; 5 of the 6 test pictures have names that it was trained on: if they are the same pictures" in told
+    for number, file in enumerate((tmp_path / "data" / "test" / "images").iterdir()):
+        Image.fromarray(np.full((32, 40, 3), 40 * number, np.uint8)).save(file)
+    run = pw.fit(tmp_path / "data", out=tmp_path / "new", steps=1, start=model, settings=SHORT).run
+    assert "trained on" not in Plan.load(run / "plan.yaml").reasons["start"]
 
 
 def test_a_model_of_which_nothing_fits_is_refused_before_training(trained, tmp_path):
     folder, model = trained
-    with pytest.raises(WeightsError, match=r"segnet_basic cannot start from .*model\.safetensors: "):
+    with pytest.raises(
+        WeightsError,
+        match=r"^segnet_basic at width 0.0625 cannot start from .*model\.safetensors, as no layer of it fits: the "
+        r"file's is unet at width 0.0625; leave out --model to take the file's, or leave out --start$",
+    ):
         pw.fit(folder, out=tmp_path / "run", steps=1, start=model, model="segnet_basic", settings=SHORT)
     assert not (tmp_path / "run").exists()
 

@@ -389,7 +389,102 @@ def test_interrupted_run_shows_the_best_validation_and_how_to_go_on(tmp_path: Pa
     best = max(line["mean_iou"] for line in log_lines(400) if line["event"] == "validation")
     assert f"mean IoU {best:.3f}" in page.text and "at step 400" in page.text
     assert "after step 400" in page.text
-    assert page.text.index("pixelwise fit x --resume") < page.text.index("How good is each class?")
+    for command in ("pixelwise fit x --resume", "Use it on new pictures"):
+        assert page.text.index(command) < page.text.index("How good is each class?")
+
+
+def test_scores_from_before_a_resume_are_called_old(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = fabricate(run, ["a", "b"]) | {"steps": 1200, "outcome": "interrupted"}
+    result["commands"]["resume"] = "pixelwise fit x --resume"
+    (run / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    assert "are old" not in read(run).text
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"event": "start", "resumed": True}) + "\n")
+    assert "are old" not in read(run).text  # nothing was learned since
+    with (run / "log.jsonl").open("a") as log:
+        log.write(json.dumps({"event": "step", "step": 1210, "loss": 1.0}) + "\n")
+    text = read(run).text
+    assert "are old: they were measured at step 1 200, and training has gone on to step 1 210, without" in text
+    assert result["outcome_text"] not in text
+    assert text.index("pixelwise fit x --resume") < text.index("How good is each class?")
+
+
+def staged(run: Path, began: int) -> None:
+    """A staged run whose first stage has ended and whose stage number `began` has begun."""
+    fabricate(run, ["a", "b"])
+    networks = ["fcn32s_vgg16", "fcn16s_vgg16", "fcn8s_vgg16"]
+    planned = plan() | {"stages": {name: {} for name in networks[:2]}}
+    planned["recipe"]["model"] = networks[2]
+    (run / "plan.yaml").write_text(yaml.safe_dump(planned, sort_keys=False), encoding="utf-8")
+    (run / "log.jsonl").unlink()
+    result = json.loads((run / "result.json").read_text())
+    for number, name in enumerate(networks[:began], 1):
+        home = run if number == 3 else run / "stages" / name
+        home.mkdir(parents=True, exist_ok=True)
+        lines = log_lines(100 * number)
+        (home / "log.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+        if number < 3:
+            own = result | {"steps": 100 * number, "outcome": "finished" if number < began else "interrupted"}
+            (home / "result.json").write_text(json.dumps(own), encoding="utf-8")
+    adopted = {"steps": 200, "outcome": "interrupted", "stage": {"model": networks[1], "number": 2, "total": 3}}
+    (run / "result.json").write_text(json.dumps(result | adopted), encoding="utf-8")
+
+
+def test_a_staged_run_shows_the_curves_of_the_stage_it_is_in(tmp_path: Path) -> None:
+    staged(tmp_path / "two", 2)
+    page = read(tmp_path / "two")
+    assert "The curves below are of fcn16s_vgg16, stage 2 of 3" in page.text and "over 200 steps" in _labels(page)
+    assert "The log holds no measurement" not in page.text and "are old" not in page.text
+    assert "fcn16s_vgg16 200" in page.text and "Interrupted fcn8s_vgg16 – – – Not yet" in page.text
+    staged(tmp_path / "three", 3)
+    page = read(tmp_path / "three")
+    assert "The curves below are of fcn8s_vgg16, stage 3 of 3" in page.text and "over 300 steps" in _labels(page)
+    assert "measured at step 200 of fcn16s_vgg16, and training has gone on to step 300 of fcn8s_vgg16," in page.text
+    assert "– Begun" in page.text
+
+
+def _labels(page: Page) -> str:
+    return " ".join(str(svg.get("aria-label")) for svg in page.all("svg"))
+
+
+def test_the_best_and_the_worst_class_are_named_where_they_differ(tmp_path: Path) -> None:
+    result = fabricate(tmp_path, ["a", "b"])
+    for entry, overlap in zip(result["scores"]["per_class"], (0.75, 0.5), strict=True):
+        entry["iou"] = overlap
+    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    assert "The overlap is highest for a, 75.0 %, and lowest for b, 50.0 %." in read(tmp_path).text
+    result["scores"]["per_class"][0]["iou"] = 0.5
+    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    assert "is highest" not in read(tmp_path).text
+
+
+def test_counted_pictures_are_told_as_such(tmp_path: Path) -> None:
+    result = fabricate(tmp_path, ["cats", "dogs"])
+    per_class = [
+        {"name": "cats", "precision": 0.75, "recall": 1.0, "pictures": 3},
+        {"name": "dogs", "precision": 1.0, "recall": 2 / 3, "pictures": 3},
+    ]
+    result["scores"] = {"counted": "pictures", "picture_accuracy": 5 / 6, "pictures": 6, "per_class": per_class}
+    result["scores"]["confusion"] = [[3, 0], [1, 2]]
+    image = result["pictures"][0]["file"]
+    shown = {"image": image, "map": image}
+    wrong = {"own_class": "dogs", "taken_for": "cats", "probability": 0.759, "own_probability": 0.241, "own_map": image}
+    right = {"own_class": "cats", "taken_for": "cats", "probability": 0.6, "own_probability": 0.6}
+    result["pictures"] = [
+        shown | wrong | {"kind": "worst", "name": "x"},
+        shown | right | {"kind": "unsure", "name": "y"},
+    ]
+    (tmp_path / "result.json").write_text(json.dumps(result), encoding="utf-8")
+    page = read(tmp_path)
+    assert "5 of 6 validation pictures that training never saw are taken for the class of their folder" in page.text
+    assert "Recall is highest for cats, 100.0 %, and lowest for dogs, 66.7 %." in page.text
+    assert "taken for cats (75.9 %), dogs 24.1 %" in page.text and "taken for cats (60.0 %)" in page.text
+    assert page.text.index("Where it fails most") < page.text.index("Where it is least sure")
+    assert "Where it works best" not in page.text
+    assert "dogs is taken for cats (1 picture)" in page.text
+    bars = [span for span in page.all("span") if span.get("class") == "heat-bar"]
+    assert len(bars) == 3 and all("rgb(" in (bar["style"] or "") for bar in bars)
 
 
 def test_log_keeps_the_later_of_two_and_drops_what_a_resume_undid(tmp_path: Path) -> None:
@@ -541,6 +636,16 @@ def test_plot_leaves_gaps_and_escapes() -> None:
     assert line_plot("a", [(0, nan)], color="red", values=str) is None
     assert line_plot("a", [], color="red", values=str) is None
     assert "circle" in (line_plot("a", [(0, 0.5)], color="red", values=str) or "")
+
+
+@pytest.mark.parametrize("at", [0, 5, 10])
+def test_the_marked_value_stands_above_the_curve(at: int) -> None:
+    points = [(float(step), 1.0 if step == at else 0.2) for step in range(11)]
+    svg = line_plot("a", points, color="red", values=str, marked=(float(at), 1.0), ceiling=1.0) or ""
+    ring = re.search(r'class="mark"[^>]* cx="([^"]*)" cy="([^"]*)" r="5"', svg)
+    label = re.search(r'class="marked" x="([^"]*)" y="([^"]*)"', svg)
+    assert ring and label and ring[1] == label[1]
+    assert 10 < float(label[2]) < float(ring[2]) - 5
 
 
 def test_numbers_for_people() -> None:

@@ -17,7 +17,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 from rich.table import Table
 from rich.text import Text
 
+from pixelwise.report.outcome import ended, next_commands, stage_told
+
 if TYPE_CHECKING:
+    from pixelwise.data.layout import Fault
     from pixelwise.flow.doctor import Understanding
     from pixelwise.flow.events import FitEvent
     from pixelwise.flow.fit import FitResult
@@ -85,6 +88,7 @@ class FitDisplay:
         self._plain = 0.0
         self._steps = 0
         self._score = "mean IoU"
+        self._stage = ""
         self._mean_iou: float | None = None
         self._best: float | None = None
 
@@ -134,6 +138,7 @@ class FitDisplay:
                 self._stop_bar()
                 self._steps, self._mean_iou, self._best = event.steps, None, None
                 steps = f"{event.steps} step{'s' if event.steps != 1 else ''}"
+                self._stage = stage_told(event.model, event.number, event.total)
                 self.console.print(f"[bold]Stage {event.number} of {event.total}: {event.model}[/bold], {steps}")
             case events.WeightsTaken(begun=begun):
                 self._stop_bar()
@@ -150,29 +155,27 @@ class FitDisplay:
                     self.console.print(f"step {step}: validation {self._score} {self._mean_iou:.3f}{note}")
             case loop.Ended(reason=reason, step=step, seconds=seconds):
                 self._stop_bar()
-                self.console.print(
-                    f"{_ENDINGS.get(reason, reason)} after {step} steps, {_duration(seconds)} of training."
-                )
+                self.console.print(f"{ended(reason, step)} ({_duration(seconds)} of training).")
 
     def result(self, result: "FitResult", folder: Path) -> None:
         """Scores, and what to do next."""
-        run = result.run
+        run, commands = result.run, next_commands(folder, result.run)
         if result.scores is None:
             self.console.print(
                 f"The plan is in {run / 'plan.yaml'}. Edit it or not, then train by it:", markup=False, soft_wrap=True
             )
-            self.console.print(f"  pixelwise fit {folder} --resume --out {run}", soft_wrap=True, markup=False)
+            self.console.print(f"  {commands['resume']}", soft_wrap=True, markup=False)
             return
         self.console.print()
         assert result.segmenter is not None
         self._scores(result.scores, result.split, result.segmenter.labels)
         self.console.print(f"Report:  {result.report}", soft_wrap=True, markup=False)
         self.console.print(f"Model:   {run / 'model.safetensors'}", soft_wrap=True, markup=False)
-        self.console.print(
-            f"Use it:  pixelwise predict {run / 'model.safetensors'} NEW_PICTURES --out predictions",
-            soft_wrap=True,
-            markup=False,
-        )
+        self.console.print(f"Use it:  {commands['predict']}", soft_wrap=True, markup=False)
+        if result.outcome == "interrupted":
+            if self._stage:
+                self.console.print(f"It is the best network so far of {self._stage}.", soft_wrap=True, markup=False)
+            self.console.print(f"Go on:   {commands['resume']}", soft_wrap=True, markup=False)
 
     def _scores(self, scores: Any, split: str, labels: "LabelSet") -> None:
         if not hasattr(scores, "mean_iou"):
@@ -258,14 +261,6 @@ class FitDisplay:
             self._bar = None
 
 
-_ENDINGS = {
-    "finished": "Training finished",
-    "plateau": "Training ended early, since validation had stopped improving,",
-    "budget": "Training ended with its time",
-    "interrupted": "Training was interrupted",
-}
-
-
 def _short(value: Any, plan: Any, key: str) -> str:
     if key == "model":
         options = {k: v for k, v in plan.recipe.model_options.items() if k not in ("num_classes", "in_channels")}
@@ -319,14 +314,29 @@ _KINDS = {
 }
 
 
+_FOLDER_KINDS = {
+    "orphan": "in no class folder",
+    "empty": "empty class folder",
+    "value": "values that are no numbers",
+}
+
+
+def _kind_told(fault: "Fault", by_folder: bool) -> str:
+    if not by_folder:
+        return _KINDS[fault.kind]
+    kind = "empty" if fault.kind == "classes" and fault.path is not None else fault.kind
+    return _FOLDER_KINDS.get(kind, _KINDS.get(kind, kind))
+
+
 def fault_summary(understanding: "Understanding") -> str:
     """How many errors and warnings of which kinds: "2 errors (size differs: 1, cannot be read: 1) and 1 warning …"."""
     parts = []
     for severity in ("error", "warning"):
-        kinds = Counter(fault.kind for fault in understanding.faults if fault.severity == severity)
+        by_folder = understanding.labels_from == "folders"
+        kinds = Counter(_kind_told(fault, by_folder) for fault in understanding.faults if fault.severity == severity)
         if kinds:
             total = kinds.total()
-            listed = ", ".join(f"{_KINDS[kind]}: {count}" for kind, count in kinds.most_common())
+            listed = ", ".join(f"{kind}: {count}" for kind, count in kinds.most_common())
             parts.append(f"{total} {severity}{'s' if total != 1 else ''} ({listed})")
     return " and ".join(parts)
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +52,8 @@ class Checked:
             if len(self.copy.changes) > len(shown):
                 lines.append(f"  … and {len(self.copy.changes) - len(shown)} more, in {self.copy.out / 'CHANGES.txt'}")
         if self.classes is not None:
-            lines.append(f"Classes: {self.classes}; edit it, then use it with --classes {self.classes}")
+            quoted = shlex.quote(str(self.classes))
+            lines.append(f"Classes: {self.classes}; edit it, then use it with --classes {quoted}")
         if self.page is not None:
             lines.append(f"Page: {self.page}")
         elif self.lost:

@@ -35,35 +35,69 @@ class Window:
     """What the classifier looks at.
 
     Attributes:
-        input_size: side of its window in reduced pixels.
+        input_size: side of its window in reduced pixels, or (height, width).
         shrink: pixels of a picture to a reduced one, along each axis.
         reason: why.
     """
 
-    input_size: int
+    input_size: int | tuple[int, int]
     shrink: int
     reason: str
 
+    @property
+    def crop_size(self) -> tuple[int, int]:
+        """(height, width) of what one step sees: a crop is one window."""
+        return window_size(self.input_size)
 
-def choose_window(sizes: Counter[tuple[int, int]], classifier: str = CLASSIFIER) -> Window:
+
+def window_size(input_size: int | Sequence[int]) -> tuple[int, int]:
+    """(height, width) of a window, from the network's option.
+
+    >>> window_size(32), window_size([64, 96])
+    ((32, 32), (64, 96))
+    """
+    if isinstance(input_size, int):
+        return input_size, input_size
+    height, width = input_size
+    return height, width
+
+
+def choose_window(
+    sizes: Counter[tuple[int, int]],
+    classifier: str = CLASSIFIER,
+    options: Mapping[str, Any] | None = None,
+    origins: Mapping[str, str] | None = None,
+) -> Window:
     """The window for pictures of these sizes, {(height, width): pictures}.
 
     The pictures are reduced until the median one's shorter side is about `SHORTER_SIDE` pixels, or the window that the
     classifier was made for; else the window is the largest multiple of 32 that fits into that.
+
+    Args:
+        options: of the network; its `input_size` and `shrink` go before ours.
+        origins: where each of the options is from, for the reason: "as you set it" if left out.
 
     >>> [(w.input_size, w.shrink) for side in (24, 100, 375, 3000) if (w := choose_window(Counter({(side, 4000): 1})))]
     [(32, 1), (96, 1), (160, 2), (128, 19)]
     """
     sides = sorted(min(size) for size in sizes.elements())
     side = sides[len(sides) // 2]
-    shrink = max(1, round(side / FIXED.get(classifier, SHORTER_SIDE)))
-    size = FIXED.get(classifier) or max(CELL, side // shrink // CELL * CELL)
+    given = options or {}
+    shrink = given.get("shrink", max(1, round(side / FIXED.get(classifier, SHORTER_SIDE))))
+    ours = FIXED.get(classifier) or max(CELL, side // shrink // CELL * CELL)
+    size: int | Sequence[int] = given.get("input_size", ours)
+    height, width = window_size(size)
     reduced = f"reduced {shrink} times, " if shrink > 1 else ""
+    set_by = {key: (origins or {}).get(key, "as you set it") for key in ("shrink", "input_size") if key in given}
+    if "shrink" in set_by:
+        reduced = f"{reduced or 'not reduced, '}{set_by['shrink']}, "
+    shown = f"a window of {height} × {width}"
+    shown += f", {set_by['input_size']}" if "input_size" in set_by else " shows most of a picture"
     return Window(
-        size,
+        size if isinstance(size, int) else (height, width),
         shrink,
-        f"the pictures' shorter side is about {side} pixels; {reduced}a window of {size} × {size} shows most of a "
-        "picture, and slid over a larger one gives a coarse map",
+        f"the pictures' shorter side is about {side} pixels; {reduced}{shown}, and slid over a larger one gives a "
+        "coarse map",
     )
 
 
@@ -101,7 +135,8 @@ def checked_classifier(model: str | None, settings: Mapping[str, Any]) -> str:
     Raises:
         UnknownName, BadOption: it is none.
     """
-    if "model" in settings:
+    options = settings.get("model_options", {})
+    if "model" in settings or (isinstance(options, dict) and "classifier" in options):
         raise BadOption("with class folders the model is a classifier; name it with --model, as --model resnet18")
     if model is not None and model not in CLASSIFIERS:
         if model == BUILDER:
@@ -110,9 +145,23 @@ def checked_classifier(model: str | None, settings: Mapping[str, Any]) -> str:
     return model or CLASSIFIER
 
 
-def as_trained(options: Mapping[str, Any]) -> dict[str, Any]:
-    """A network's options for pictures that are reduced already."""
-    return {key: value for key, value in options.items() if key != "shrink"}
+def check_crop_size(crop_size: Sequence[int], input_size: int | Sequence[int]) -> None:
+    """Refuse crops that are not one window: their loss would not be the classifier's.
+
+    Raises:
+        BadOption: they are not.
+    """
+    height, width = window_size(input_size)
+    if tuple(crop_size) != (height, width):
+        raise BadOption(
+            f"with class folders a crop is the classifier's window, {height} × {width}, and crop_size is "
+            f"{' × '.join(map(str, crop_size))}; leave it out, and for another window set model_options.input_size"
+        )
+
+
+def as_trained(options: Mapping[str, Any], *, by_folder: bool) -> dict[str, Any]:
+    """A network's options in training: where folders tell the classes, pictures are reduced already."""
+    return {key: value for key, value in options.items() if key != "shrink" or not by_folder}
 
 
 def augmentation() -> tuple[Augmentation, str]:

@@ -9,6 +9,7 @@ since silently training on the rest would hide it; `check --fix OUT` writes the 
 folder without errors. A warning stops nothing.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -99,6 +100,11 @@ class Understanding:
     drawn: LabelSet | None = None
     labels_from: LabelsFrom = "masks"
 
+    @property
+    def by_folder(self) -> bool:
+        """Whether the folders tell the classes, of whole pictures."""
+        return self.labels_from == "folders"
+
     @cached_property
     def errors(self) -> tuple[Fault, ...]:
         """The faults that stop a fit."""
@@ -136,7 +142,7 @@ class Understanding:
         """What was found, in a paragraph for people."""
         parts = ", ".join(f"{len(pairs)} {_PARTS[split]}" for split, pairs in self.splits.items())
         count = len(self.pairs)
-        of = "" if self.labels_from == "folders" else " with masks"
+        of = "" if self.by_folder else " with masks"
         if not count:
             broken = sum(len(pairs) for pairs in self.broken.values())
             return (
@@ -156,13 +162,13 @@ class Understanding:
         )
 
     def _rule_told(self) -> str:
-        if self.labels_from == "folders":
+        if self.by_folder:
             return f"The rule: {self.rule}"
         return f"Paired by this rule: {self.rule}"
 
     def _masks_told(self) -> str:
         """How the masks were read; with many classes only the first ones, since the table lists them."""
-        if self.labels_from == "folders":
+        if self.by_folder:
             return self.encoding[0].upper() + self.encoding[1:]
         if self.labels.num_classes <= 6:
             return f"The masks were read so: {self.encoding}"
@@ -174,6 +180,10 @@ class Understanding:
             + (f", with {void} for void" if void else "")
             + (f"; read by {source}" if colon and "→" not in source else "")
         )
+
+    def check_command(self, folder: str | Path) -> str:
+        """The command that lists all faults of the folder, as it was read."""
+        return check_command(folder, self.labels_from, self.answers, self.classes_file)
 
     def datasets(self) -> dict[str, PairDataset]:
         """{split: its pairs as a data set}, all pictures with the same channels."""
@@ -218,6 +228,16 @@ class Understanding:
         }
 
 
+def check_command(
+    folder: str | Path, labels_from: LabelsFrom, answers: Answers = NOTHING, classes: str | Path | None = None
+) -> str:
+    """`pixelwise check` for a folder with the options that it is read with, as a shell takes it."""
+    words = ["pixelwise", "check", str(folder), *(["--labels", "folders"] if labels_from == "folders" else [])]
+    words += [word for answer in answers.words for word in ("--as", answer)]
+    words += [] if classes is None else ["--classes", str(classes)]
+    return shlex.join(words)
+
+
 _PARTS = {"train": "to train", "val": "to validate", "test": "to test", "all": "in one part"}
 
 
@@ -260,7 +280,7 @@ def understand(
         first = next(error for error in found.masks.values() if isinstance(error, DataError))
         what = "pictures" if by_folder else "masks"
         raise DataError(f"none of the {len(found.masks)} {what} can be read: {first}")
-    encoding = _encoding_of_folders(layout.labels[0]) if by_folder else _encoding(layout, masks, answers, classes)
+    encoding = _encoding_of_folders(layout.labels[0]) if by_folder else encoding_of(layout, masks, answers, classes)
     labels = encoding.labels
     faults = [fault for fault in layout.faults if fault.picture is None] + [*encoding.faults]
     spoiled: dict[Path, list[Fault]] = {}
@@ -334,7 +354,7 @@ def _layout_of_masks(root: Path, answers: Answers) -> Layout:
         raise DataError(f"{error}; or, {hint}") from None
 
 
-def _encoding(
+def encoding_of(
     layout: Layout, masks: Mapping[MaskSource, MaskStatistics], answers: Answers, classes: str | Path | None
 ) -> Encoding:
     """How the values of the masks are read."""
@@ -499,7 +519,7 @@ def _class_faults(understanding: Understanding) -> list[Fault]:
         return [Fault("error", "void", None, reason, "expected classes: export them again")]
     if len(present) == 1:
         name = labels.names[present[0]]
-        if understanding.labels_from == "folders":
+        if understanding.by_folder:
             reason = f"all {len(pairs)} pictures that can be used are of one class, {name}"
             return [Fault("error", "classes", None, reason, "expected two or more: mend or add those of the others")]
         reason = f"all {len(pairs)} masks hold only one class, {name}"
@@ -529,7 +549,7 @@ def _class_faults(understanding: Understanding) -> list[Fault]:
             if 0 < pixels[i] < RARE_SHARE * pixels.sum() or (few and 0 < by_split[trained][i] < RARE_PICTURES)
         ]
         if rare:
-            counted = "" if understanding.labels_from == "folders" else "{:,} pixels in "
+            counted = "" if understanding.by_folder else "{:,} pixels in "
             told = ", ".join(
                 f"{labels.names[i]} ({counted.format(pixels[i])}{by_split[trained][i]} "
                 f"picture{'s' if by_split[trained][i] != 1 else ''})"
@@ -538,7 +558,7 @@ def _class_faults(understanding: Understanding) -> list[Fault]:
             reason = f"too rare to be learned: {told}"
             remedy = (
                 "add pictures of it, or merge its folder with another"
-                if understanding.labels_from == "folders"
+                if understanding.by_folder
                 else "label more of it, merge it with another class in classes.yaml, or make it void there"
             )
             faults.append(Fault("warning", "classes", None, reason, remedy))
@@ -556,7 +576,7 @@ def _duplicate_faults(understanding: Understanding) -> list[Fault]:
             if likeness == 2:
                 assert one.mask is not None and other.mask is not None
                 if not np.array_equal(understanding.mask_counts[one.mask], understanding.mask_counts[other.mask]):
-                    by_folder = understanding.labels_from == "folders"
+                    by_folder = understanding.by_folder
                     how = "in two classes" if by_folder else "with different masks"
                     remedy = f"keep the right {'one' if by_folder else 'mask'}, remove the other"
                     reason = f"{one.image} and {other.image} are the same picture {how}"
@@ -578,7 +598,7 @@ def _notes(understanding: Understanding) -> list[str]:
     infos = [understanding.images[pair.image].info for pair in pairs]
     masks = [understanding.masks[pair.mask] for pair in pairs if pair.mask is not None]
     rotated = sum(info.orientation != 1 for info in infos), sum(mask.orientation != 1 for mask in masks)
-    if any(rotated) and understanding.labels_from == "folders":
+    if any(rotated) and understanding.by_folder:
         notes.append(f"{rotated[0]} pictures have an EXIF rotation; it is applied")
     elif any(rotated):
         notes.append(f"{rotated[0]} pictures and {rotated[1]} masks have an EXIF rotation; it is applied")
@@ -593,7 +613,7 @@ def _notes(understanding: Understanding) -> list[str]:
     background = [
         pair for pair in pairs if pair.mask is not None and not understanding.mask_counts[pair.mask][1:].any()
     ]
-    by_folder = understanding.labels_from == "folders"
+    by_folder = understanding.by_folder
     if background and understanding.labels.names[0] == "background" and not by_folder:
         notes.append(f"{_masks(len(background))} nothing but background, as {background[0].mask}")
     shared = [mask for mask in masks if mask.shared]

@@ -1,6 +1,11 @@
-"""Evaluate a segmenter on a folder: the folder's pairs, read with the model's own table of classes."""
+"""Evaluate a segmenter on a folder: the folder's pairs, read with the model's own table of classes.
 
-from collections.abc import Callable
+A model that was trained on class folders has no table of masks' values, and a file of class names that was asked for
+goes before any: then the masks are read as a fit would read them, and their classes are the model's of the same names.
+"""
+
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,17 +15,17 @@ from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
 from pixelwise.data.formats.class_folders import class_folders_layout
 from pixelwise.data.layout import Fault, Layout, checked_folder
-from pixelwise.data.sample import DrawnMask, Pair, path_of
-from pixelwise.data.scan import scan
+from pixelwise.data.sample import DrawnMask, MaskSource, Pair, path_of
+from pixelwise.data.scan import MaskStatistics, Scan, scan
 from pixelwise.data.values.classnames import find_class_names, read_class_names
 from pixelwise.data.values.encoding import outlines_by_name
 from pixelwise.errors import BadOption, DataError, LabelError
-from pixelwise.flow.doctor import LabelsFrom
+from pixelwise.flow.doctor import LabelsFrom, check_command, encoding_of
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.classify import Classification, classify_pictures
 from pixelwise.inference.evaluate import Evaluation
 from pixelwise.labels import LabelSet
-from pixelwise.segmenter import Segmenter, evaluate_pictures
+from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
 
 
 def evaluate_folder(
@@ -40,11 +45,14 @@ def evaluate_folder(
     Args:
         dataset: a name in DATASETS, to be taken as it is; the layout is found if left out.
         split: which part; if left out the folder's test part, else its validation part, else all of it, but for
-            pictures that the segmenter was trained on, by their names.
+            pictures that the segmenter was trained on, by their files' bytes; a model file of an older version knows
+            their names alone.
         flip: average the probabilities with those of the mirrored pictures.
-        answers: which directories are meant, where the folder leaves it open; what the values mean, the model knows.
-        classes: a classes.yaml that tells which of the model's classes an outline's name means; the one in the folder
-            if left out, else the names themselves.
+        answers: which directories are meant, where the folder leaves it open; and what the values mean, where the
+            model does not know.
+        classes: a file of class names; the masks' classes are then matched with the model's by name, and others are
+            void. For outlines a classes.yaml that tells which of the model's classes a name means; the one in the
+            folder if left out, else the names themselves.
         labels: "masks", or "folders" for class folders; as the segmenter was trained if left out.
 
     Raises:
@@ -60,6 +68,8 @@ def evaluate_folder(
             "class folders have no masks to be read in some way; leave out --dataset, --as and --classes, or give "
             "--labels masks"
         )
+    if dataset is not None and classes is not None:
+        raise BadOption(f"the data set {dataset} has its own classes; leave out one of --dataset and --classes")
     if dataset is not None:
         opened = open_dataset(dataset, folder, split or "val")
         return split or "val", evaluate_pictures(segmenter, opened, flip=flip, progress=progress)
@@ -71,20 +81,24 @@ def evaluate_folder(
         nothing = "no pictures in class folders" if by_folder else "no pictures with masks"
         raise DataError(f"{folder} has no part {part!r}; it has {', '.join(splits) or nothing}")
     pairs = splits[part]
+    if by_folder:  # other classes than the model's are the first thing to know of a folder
+        _labels_for(segmenter.labels, layout, None, by_folder)
     for fault in layout.faults:
         if fault.severity == "error" and _concerns(fault, part, layout):
-            raise DataError(fault.message)
+            raise DataError(_pointed(fault.message, folder, by_folder))
+    drawn = any(isinstance(pair.mask, DrawnMask) for pair in pairs)
+    note = ""
+    if not by_folder and (trained_with(segmenter) == "folders" or (classes is not None and not drawn)):
+        table, note = _matched_by_name(segmenter.labels, layout, classes, answers)
+    else:
+        table = _labels_for(segmenter.labels, layout, classes, by_folder)
+    try:
+        found = _check_pairs(pairs, table, layout.root, part)
+    except DataError as error:
+        raise DataError(_pointed(str(error), folder, by_folder)) from error
     # a folder's own test or val part was never trained on, whatever its pictures are called
-    trained = set(segmenter.trained_on) if split is None and part in ("all", "train") else set()
-    unseen = tuple(pair for pair in pairs if pair.name not in trained)
-    table = _labels_for(segmenter.labels, layout, classes, by_folder)
-    _check_pairs(pairs, table, layout.root, part)
-    if len(unseen) < len(pairs):
-        if unseen:
-            part = f"the {len(unseen)} of {len(pairs)} pictures that it was not trained on"
-            pairs = unseen
-        else:
-            part = f"{part}, on which it was trained"
+    if split is None and part in ("all", "train"):
+        pairs, part = _unseen(pairs, found, Seen(segmenter.trained_pictures), part)
     data = PairDataset(pairs, table, folder, part, channels=segmenter.normalization.channels)
     if by_folder:
         segmenter.network.eval()
@@ -96,7 +110,28 @@ def evaluate_folder(
             flip=flip,
             progress=progress,
         )
-    return part, evaluate_pictures(segmenter, data, flip=flip, progress=progress)
+    return part, replace(evaluate_pictures(segmenter, data, flip=flip, progress=progress), note=note)
+
+
+def _pointed(message: str, folder: Path, by_folder: bool) -> str:
+    """An error of a folder, and where class folders have one the command that lists them all."""
+    return f"{message}; `{check_command(folder, 'folders')}` lists all faults" if by_folder else message
+
+
+def _unseen(pairs: tuple[Pair, ...], found: Scan, seen: Seen, part: str) -> tuple[tuple[Pair, ...], str]:
+    """The pairs that a model was not trained on, and what to call them; all of them where it has seen all."""
+    same = {pair for pair in pairs if getattr(found.images[pair.image], "digest", "") in seen.digests}
+    named = {pair for pair in pairs if pair.name in seen.names} - same
+    unseen = tuple(pair for pair in pairs if pair not in same and pair not in named)
+    if not same and not named:
+        return pairs, part
+    if not named:
+        told = f"{len(unseen)} of {len(pairs)} pictures that it was not trained on"
+        return (unseen, f"the {told}") if unseen else (pairs, f"{part}, on which it was trained")
+    how = "have names that it was trained on" if not same else "were trained on, or have names that it was trained on"
+    if unseen:
+        return unseen, f"{len(unseen)} of {len(pairs)} pictures; the others {how}, and --split all counts them, too"
+    return pairs, f"{part}, of which all pictures {how}"
 
 
 def trained_with(segmenter: Segmenter) -> LabelsFrom:
@@ -143,6 +178,10 @@ def _labels_for(labels: LabelSet, layout: Layout, classes: Path | None, by_folde
                 "give them the same names in the same order"
             )
         return replace(outlines_by_name(names, names.labels, layout.labels), palette=labels.palette)
+    if classes is not None and not by_folder:
+        raise LabelError(
+            f"{classes} does not tell which class an outline's name means; give a classes.yaml with 'masks: names'"
+        )
     place = {name: i for i, name in enumerate(labels.names)}
     unknown = [name for name in drawn.names if name not in place]
     if unknown and by_folder:
@@ -159,7 +198,54 @@ def _labels_for(labels: LabelSet, layout: Layout, classes: Path | None, by_folde
     return replace(labels, table=table, colors=False, snap=False)
 
 
-def _check_pairs(pairs: tuple[Pair, ...], labels: LabelSet, root: Path, part: str) -> None:
+def _matched_by_name(labels: LabelSet, layout: Layout, classes: Path | None, answers: Answers) -> tuple[LabelSet, str]:
+    """The model's classes with the table of masks that are read as a fit reads them; and what does not count.
+
+    Raises:
+        LabelError: the masks' classes have no names, or none of the model's.
+        DataError, DataQuestion: the masks are not understood.
+    """
+    listed = [pair for pairs in layout.splits.values() for pair in pairs]
+    scanned = scan(listed, layout.root, lossy=answers.snap).masks
+    masks = {source: mask for source, mask in scanned.items() if isinstance(mask, MaskStatistics)}
+    if not masks:
+        raise next(error for error in scanned.values() if isinstance(error, DataError))
+    theirs = encoding_of(layout, masks, answers, classes).labels
+    if classes is None and _names_invented(theirs, layout, masks):
+        values = "; ".join(theirs.values_of(cls) for cls in range(theirs.num_classes))
+        raise LabelError(
+            f"the masks in {layout.root} hold {values}, and nothing names their classes; the model's are "
+            f"{', '.join(labels.names)}: write {layout.root / 'classes.txt'} with a name a line for each of these "
+            "values, as background, or give such a file with --classes"
+        )
+    place = {_plain(name): cls for cls, name in enumerate(labels.names)}
+    same = {cls: place[_plain(name)] for cls, name in enumerate(theirs.names) if _plain(name) in place}
+    if not same:
+        raise LabelError(
+            f"the masks in {layout.root} have the classes {', '.join(theirs.names)}, of which the model knows none; "
+            f"its classes are {', '.join(labels.names)}: name them so in {classes or layout.root / 'classes.yaml'}"
+        )
+    table = {value: same.get(cls, labels.void) for value, cls in theirs.table.items()}
+    void = [name for cls, name in enumerate(theirs.names) if cls not in same]
+    note = "classes are matched by name"
+    if void:
+        note += f"; {', '.join(void)}: the model has no such class, so that these pixels are void"
+    return replace(labels, table=table, colors=theirs.colors, snap=theirs.snap), note
+
+
+def _plain(name: str) -> str:
+    return name.strip().casefold()
+
+
+def _names_invented(labels: LabelSet, layout: Layout, masks: Mapping[MaskSource, MaskStatistics]) -> bool:
+    """Whether a reading named the classes itself, as no file and no palette did."""
+    if find_class_names({path_of(mask).parent for mask in masks}, layout.root) is not None:
+        return False
+    ours = all(name in ("background", "foreground") or re.fullmatch(r"class -?\d+", name) for name in labels.names)
+    return ours and all(known.names != labels.names for known in layout.labels)
+
+
+def _check_pairs(pairs: tuple[Pair, ...], labels: LabelSet, root: Path, part: str) -> Scan:
     """Refuse a broken pair before the first prediction; the data set itself says what is wrong with it."""
     data = PairDataset(pairs, labels, root, part)
     found = scan(pairs, root, lossy=labels.snap)
@@ -176,3 +262,4 @@ def _check_pairs(pairs: tuple[Pair, ...], labels: LabelSet, root: Path, part: st
             or (not labels.snap and any(value not in labels.table for value in mask.values.tolist()))
         ):
             data[index]
+    return found

@@ -15,7 +15,13 @@ from pixelwise.data.layout import read_text
 from pixelwise.errors import BadOption, DataError, PixelwiseError
 from pixelwise.files import write_text
 from pixelwise.flow import class_folders, planner
-from pixelwise.flow.class_folders import checked_classifier, choose_window, split_by_class
+from pixelwise.flow.class_folders import (
+    check_crop_size,
+    checked_classifier,
+    choose_window,
+    split_by_class,
+    window_size,
+)
 from pixelwise.flow.doctor import LabelsFrom, Understanding, understand
 from pixelwise.flow.events import Planned, Progressed, Started, Tell, Understood
 from pixelwise.flow.machine import Machine, this_machine
@@ -26,6 +32,7 @@ from pixelwise.flow.parts import (
     in_memory,
     look_alikes,
     parts_of_plan,
+    pictures_of,
     pixel_counts,
 )
 from pixelwise.flow.plan import Plan
@@ -33,7 +40,18 @@ from pixelwise.flow.run import PLAN, STATE, Clock, alone_in, interruptible, run_
 from pixelwise.flow.staged import DEFAULT as STAGED_MODEL
 from pixelwise.flow.staged import FOLDER as STAGES
 from pixelwise.flow.staged import check_staged, in_stages, stage_runs
-from pixelwise.flow.start import START, begin_from, keep_start, load_start, seen_before, with_start_options
+from pixelwise.flow.start import (
+    FIXED_BY_DATA,
+    START,
+    adopted,
+    adopted_by_classifier,
+    begin_from,
+    keep_start,
+    load_start,
+    network_of,
+    seen_before,
+    with_start_options,
+)
 from pixelwise.flow.train import FitResult as FitResult
 from pixelwise.flow.train import train_stages
 from pixelwise.labels import LabelSet
@@ -95,7 +113,7 @@ def fit(
         TrainingError: training cannot go on; the last good state and model are kept.
     """
     folder = Path(folder)
-    settings = dict(settings or {})
+    settings = _nested(settings or {})
     clock = Clock() if started_at is None else Clock(started_at)
     seed = settings.pop("seed", seed)
     _check_options(minutes, steps, model, seed, resume, plan)
@@ -105,14 +123,16 @@ def fit(
     follow = resume or plan is not None
     if follow and (start is not None or staged):
         raise BadOption("a stored plan holds its own start and stages; leave out --start and --staged")
-    source = None if start is None else load_start(start)
-    if model is None and "model" not in settings:
-        builder = None if source is None else str(source.architecture["builder"])
-        model = STAGED_MODEL if staged else builder if labels == "masks" or builder == class_folders.BUILDER else None
-    if source is not None:
-        settings = with_start_options(settings, source, str(settings.get("model", model)))
     if labels == "folders":
         _check_for_folders(staged, read_as, classes)
+    source = None if start is None else load_start(start)
+    if staged and model is None and "model" not in settings:
+        model = STAGED_MODEL
+    origins: dict[str, str] = {}
+    if source is not None:
+        model, taken = _taken_from(source, model, settings, labels)
+        origins = dict.fromkeys(taken, f"as in {start}") | dict.fromkeys(_given(settings), "as you set it")
+        settings = with_start_options(settings, taken)
     recipe = None if follow else _checked_settings(model, settings, labels)
     if staged and recipe is not None:
         check_staged(recipe.model, recipe.model_options, settings.get("steps", steps))
@@ -135,19 +155,19 @@ def fit(
                 progress=lambda d, n: tell(Progressed("reading files", d, n)),
             )
             if understanding.errors:
-                raise DataError(_faults(understanding))
+                raise DataError(_faults(understanding, folder))
             tell(Understood(understanding))
         _check_lengths(stored.recipe if stored is not None else recipe, understanding.labels)
         if stored is not None:
             made, parts = stored, parts_of_plan(understanding, stored, machine)
         else:
             made, parts = _make_plan(
-                understanding, machine, clock, budget, steps, model, seed or 0, settings, tell, folder, run
+                understanding, machine, clock, budget, steps, model, seed or 0, settings, origins, tell, folder, run
             )
         if staged:
             made = in_stages(made, settings, None if budget is None else budget * 60 - clock.seconds)
         if source is not None:
-            made = _with_start(made, source, Path(str(start)))
+            made = _with_start(made, source, Path(str(start)), understanding)
         elif plan is not None and made.start is not None:
             start = Path(plan).parent / made.start
             made = replace(made, start=START, data=made.data | {"start_file": str(start)})
@@ -194,6 +214,48 @@ def _check_for_folders(staged: bool, read_as: Sequence[str], classes: str | Path
         raise BadOption("class folders have no masks to be read in some way; leave out --as and --classes")
 
 
+def _nested(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings with each "model_options.KEY" among the "model_options".
+
+    Raises:
+        BadOption: one of these is the folder's own.
+    """
+    nested: dict[str, Any] = {}
+    for key, value in settings.items():
+        place, _, inner = key.partition(".")
+        options = nested.get("model_options", {})
+        if place != "model_options" or not isinstance(options, dict):
+            nested[key] = value
+        elif inner:
+            nested[place] = options | {inner: value}
+        else:
+            nested[place] = options | value if isinstance(value, dict) else value
+    fixed = next((key for key in FIXED_BY_DATA if key in _given(nested)), None)
+    if fixed is not None:
+        raise BadOption(f"model_options.{fixed} is what the folder has, its classes and channels; leave it out")
+    return nested
+
+
+def _given(settings: dict[str, Any]) -> dict[str, Any]:
+    """The network's options among the settings; what is no mapping is refused by the recipe."""
+    options = settings.get("model_options", {})
+    return options if isinstance(options, dict) else {}
+
+
+def _taken_from(
+    source: Segmenter, model: str | None, settings: dict[str, Any], labels: LabelsFrom
+) -> tuple[str | None, dict[str, Any]]:
+    """The network to begin with a model file's weights: the one asked for, else the file's; and its options there."""
+    builder = str(source.architecture["builder"])
+    if labels == "folders":
+        if builder == class_folders.BUILDER and model in (None, class_folders.BUILDER):
+            model = network_of(source)
+        return model, adopted_by_classifier(source, model or class_folders.CLASSIFIER)
+    if model is None and "model" not in settings:
+        model = builder
+    return model, adopted(source, str(settings.get("model", model)))
+
+
 def _checked_settings(model: str | None, settings: dict[str, Any], labels: LabelsFrom) -> Recipe:
     """Any recipe with these settings, so that a bad one is refused before anything is read."""
     plain: dict[str, Any] = {"crop_size": [1, 1], "batch_size": 1, "steps": 1, "rate": 1.0, "validate_every": 1}
@@ -202,6 +264,8 @@ def _checked_settings(model: str | None, settings: dict[str, Any], labels: Label
         options = {"classifier": classifier, "input_size": choose_window(Counter({(64, 64): 1}), classifier).input_size}
         recipe = Recipe.from_record(plain | {"model": class_folders.BUILDER}).with_settings(settings)
         _check_model(recipe.model, {"num_classes": 2, "in_channels": 3} | options | recipe.model_options)
+        if "crop_size" in settings and "input_size" in recipe.model_options:
+            check_crop_size(recipe.crop_size, recipe.model_options["input_size"])
         return recipe
     recipe = Recipe.from_record(plain | {"model": model or "unet"}).with_settings(settings)
     _check_model(recipe.model, {"num_classes": 2, "in_channels": 3} | recipe.model_options)
@@ -245,16 +309,21 @@ def _stored_plan(run: Path, plan: str | Path | None, settings: dict[str, Any]) -
             raise BadOption(
                 f"training in {run} has begun by its plan; start a new run to change {next(iter(settings))}"
             )
-        options = settings.get("model_options")
-        if isinstance(options, dict):
+        options = _given(settings)
+        if options:
             settings = settings | {"model_options": made.recipe.model_options | options}
+        if "input_size" in options and "crop_size" not in settings and made.by_folder:
+            _check_model(made.recipe.model, made.recipe.model_options | options)
+            settings = settings | {"crop_size": window_size(options["input_size"])}
         made = _with_settings(made, settings)
     for stage in stage_runs(made):
         _check_model(stage.model, stage.plan.recipe.model_options)
+    if made.by_folder:
+        check_crop_size(made.recipe.crop_size, made.recipe.model_options["input_size"])
     return made
 
 
-def _with_start(plan: Plan, source: Segmenter, path: Path) -> Plan:
+def _with_start(plan: Plan, source: Segmenter, path: Path, understanding: Understanding) -> Plan:
     """The plan of a network that begins with the weights of a model file.
 
     Raises:
@@ -263,17 +332,19 @@ def _with_start(plan: Plan, source: Segmenter, path: Path) -> Plan:
     first = stage_runs(plan)[0].plan
     network = build(first.recipe.model, **first.recipe.model_options)
     begun = begin_from(network, source, first, str(path))
+    part = "test" if plan.split["test"] else "validation"
+    seen = seen_before(begun, part, pictures_of(understanding, plan, part))
     return replace(
         plan,
         start=START,
-        reasons=plan.reasons | {"start": f"{begun}{seen_before(begun, plan)}"},
+        reasons=plan.reasons | {"start": f"{begun}{seen}"},
         data=plan.data | {"start_file": str(path)},
     )
 
 
-def _faults(understanding: Understanding) -> str:
+def _faults(understanding: Understanding, folder: Path) -> str:
     errors = understanding.errors
-    more = f" (and {len(errors) - 1} more: see `pixelwise check`)" if len(errors) > 1 else ""
+    more = f" (and {len(errors) - 1} more: see `{understanding.check_command(folder)}`)" if len(errors) > 1 else ""
     return f"{errors[0]}{more}"
 
 
@@ -296,7 +367,7 @@ def _kept_classes(plan: Plan, home: Path) -> Path | None:
 
 def _kept_labels(plan: Plan, asked: LabelsFrom) -> LabelsFrom:
     """What told the classes when a stored plan was made."""
-    kept: LabelsFrom = "folders" if plan.data.get("labels_from") == "folders" else "masks"
+    kept: LabelsFrom = "folders" if plan.by_folder else "masks"
     if asked == "folders" and kept == "masks":
         raise BadOption("the stored plan is for masks; leave out --labels folders, or make a new plan with a new fit")
     return kept
@@ -311,6 +382,7 @@ def _make_plan(
     model: str | None,
     seed: int,
     settings: dict[str, Any],
+    origins: dict[str, str],
     tell: Tell,
     folder: Path,
     run: Path,
@@ -318,10 +390,11 @@ def _make_plan(
     datasets = datasets_of(understanding)
     labels = understanding.labels
     window, shrink = None, 1
-    if understanding.labels_from == "folders":
+    if understanding.by_folder:
         model = checked_classifier(model, settings)
-        window = choose_window(understanding.sizes, model)
-        shrink = settings.get("model_options", {}).get("shrink", window.shrink)
+        window = choose_window(understanding.sizes, model, _given(settings), origins)
+        shrink = window.shrink
+        check_crop_size(settings.get("crop_size", window.crop_size), window.input_size)
 
     def progress(what: str, done: int, total: int) -> None:
         tell(Progressed(what, done, total))
@@ -374,6 +447,7 @@ def _make_plan(
             num_final=len(test) if test else len(chosen),
             window=window,
             whole=chosen if window is not None else None,
+            origins=origins,
             progress=progress,
         )
     reasons = {"validation": reason}

@@ -15,21 +15,9 @@ from pixelwise.errors import BadOption, DataError
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.heatmap import class_heatmap
 from pixelwise.inference.pictures import displayable, write_picture
+from pixelwise.report.heat import bar_colors, blended
 from pixelwise.segmenter import Segmenter
 
-# probability 0, 1/8 … 1: lightness L* 14, 24 … 94 in steps of 10, the hue from blue over red to yellow (CIE LCh)
-COLORS = (
-    (20, 31, 82),
-    (67, 43, 114),
-    (118, 50, 140),
-    (179, 53, 136),
-    (226, 70, 122),
-    (254, 108, 101),
-    (255, 158, 102),
-    (255, 200, 125),
-    (255, 239, 155),
-)
-OPACITY = 0.6  # of the colors over the gray picture
 SUFFIXES = (".png", ".jpg", ".jpeg")
 LONGEST, SHORTEST = 1000, 320  # pixels: the longer side of a drawn picture is between them
 SYSTEM_FONTS = (
@@ -45,7 +33,6 @@ THINNEST = 48  # its shorter side is at least this
 WIDE = 2.5  # pictures wider than this times their height stand above each other
 TICKS = (0.0, 0.25, 0.5, 0.75, 1.0)
 TOP = 5  # classes that are named
-GRAY = 128  # what the color bar's colors lie on
 TEXT, FAINT, PAPER = (30, 34, 40), (120, 126, 134), (255, 255, 255)
 
 
@@ -82,7 +69,8 @@ def draw_heatmap(
     Raises:
         UnknownName: there is no such class; names the nearest.
         BadOption: `out` has another suffix, or is the picture itself.
-        DataError: the picture cannot be read, or `out` exists.
+        DataError: the picture is a folder or cannot be read, or `out` exists.
+        WeightsError: the network's probabilities are no numbers.
         ShapeError: the picture's channels are not the network's.
     """
     index = segmenter.class_index(name)
@@ -94,6 +82,8 @@ def draw_heatmap(
         raise BadOption(f"{out} is the picture itself; choose another --out")
     if out.exists() and not overwrite:
         raise DataError(f"{out} exists already; choose another --out, or --overwrite")
+    if image.is_dir():
+        raise DataError(f"{image} is a folder; heatmap takes one picture: name one in it")
     pixels = decode_image(image)
     segmenter.network.to(this_machine().device).eval()
     heatmap = class_heatmap(
@@ -118,21 +108,6 @@ def told(probability: float) -> str:
     if probability in (0, 1):
         return f"{probability:g}"
     return "<0.001" if probability < 0.001 else ">0.999" if probability > 0.999 else f"{probability:.3f}"
-
-
-def colored(probability: NDArray[Any]) -> NDArray[np.float32]:
-    """(…) probabilities 0–1 as (…, 3) colors 0–255, linear between those of `COLORS`."""
-    at = np.linspace(0, 1, len(COLORS))
-    channels = [np.interp(probability, at, channel) for channel in np.transpose(COLORS)]
-    return np.stack(channels, -1).astype(np.float32)
-
-
-def blended(image: NDArray[Any], probability: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The colors of a heat map (H, W) over its picture (H, W, C) in gray: (H, W, 3) uint8."""
-    gray = displayable(image).mean(axis=2, keepdims=True, dtype=np.float32)
-    mixed = (1 - OPACITY) * gray + OPACITY * colored(probability)
-    shown: NDArray[np.uint8] = (mixed + 0.5).astype(np.uint8)
-    return shown
 
 
 def figure(
@@ -187,8 +162,7 @@ def figure(
 def _color_bar(draw: ImageDraw.ImageDraw, box: tuple[int, int, int, int], em: int) -> None:
     """Probability 1 on top, 0 below, with numbers on the right."""
     x, y, width, height = box
-    shown = (1 - OPACITY) * GRAY + OPACITY * colored(np.linspace(1, 0, height))
-    for line, color in enumerate((shown + 0.5).astype(int).tolist()):
+    for line, color in enumerate(bar_colors(np.linspace(1, 0, height)).tolist()):
         draw.line((x, y + line, x + width - 1, y + line), tuple(color))
     for tick in TICKS:
         at = y + round((1 - tick) * (height - 1))

@@ -15,6 +15,9 @@ from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.machine import Machine
 from pixelwise.flow.plan import Plan
 
+SPLITS = {"train": ("train", "all"), "validation": ("val", "train", "all"), "test": ("test",)}
+"""The splits of a folder that a plan's part may be of: the first that has all its pictures."""
+
 
 @dataclass(frozen=True)
 class Parts:
@@ -71,6 +74,16 @@ def look_alikes(understanding: Understanding, data: PairDataset) -> list[int]:
     return [place[pair] for pair in data.pairs]
 
 
+def pictures_of(understanding: Understanding, plan: Plan, part: str) -> tuple[tuple[str, str], ...]:
+    """(name, digest of the file's bytes) of each picture of a plan's part."""
+    names = plan.split[part]
+    for split in SPLITS[part]:
+        digests = {pair.name: understanding.images[pair.image].digest for pair in understanding.splits.get(split, ())}
+        if all(name in digests for name in names):
+            return tuple((name, digests[name]) for name in names)
+    return tuple((name, "") for name in names)
+
+
 def parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) -> Parts:
     """The pictures that a stored plan names, from the folder as it is now."""
     if understanding.labels != plan.labels:
@@ -88,14 +101,14 @@ def parts_of_plan(understanding: Understanding, plan: Plan, machine: Machine) ->
             raise DataError(f"{missing[0]} of the plan's {part} part is no longer in the folder; put it back")
         return None
 
-    train = find(plan.split["train"], ("train", "all"), "training")
-    validation = find(plan.split["validation"], ("val", "train", "all"), "validation")
-    test = find(plan.split["test"], ("test",), "test") if plan.split["test"] else None
+    train = find(plan.split["train"], SPLITS["train"], "training")
+    validation = find(plan.split["validation"], SPLITS["validation"], "validation")
+    test = find(plan.split["test"], SPLITS["test"], "test") if plan.split["test"] else None
     if train is None or validation is None:
         raise DataError("the folder's parts are no longer those of the plan; make a new plan with a new fit")
     check_counted(understanding, {"training": train, "validation": validation, "test": test})
     presence = pixel_counts(understanding, train) > 0
-    by_folder = understanding.labels_from == "folders"
+    by_folder = understanding.by_folder
     shrink = plan.recipe.model_options.get("shrink", 1)
     memory, held_back = (in_memory(data, limit, by_folder, shrink) for data in (train, validation))
     return Parts(memory, held_back, validation if by_folder else held_back, test, presence)

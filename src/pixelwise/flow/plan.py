@@ -62,6 +62,11 @@ class Plan:
     start: str | None = None
     stages: tuple[Stage, ...] = ()
 
+    @property
+    def by_folder(self) -> bool:
+        """Whether folders told the classes, of whole pictures; else masks did."""
+        return bool(self.data.get("labels_from") == "folders")
+
     def save(self, path: Path) -> None:
         """Write plan.yaml, whole or not at all."""
         record = {

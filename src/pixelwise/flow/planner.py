@@ -5,7 +5,7 @@ The choices and the measurements behind them are in docs/explanation/planning.md
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
@@ -44,6 +44,7 @@ EVALUATION_SHARE = 0.15  # of what is left when training is planned
 VIEWS_WANTED = 6000  # crops that a network should see before a wider one pays; docs/explanation/planning.md
 RARE_RATIO = 4  # the commonest class over the rarest, above which the loss is weighted
 MEMORY_SHARE = 0.25  # of the machine's memory for decoded pictures
+LEAST_EVERY = 5  # steps from a validation to the next where steps were asked for
 
 
 @dataclass(frozen=True)
@@ -214,6 +215,7 @@ def decide(
     num_final: int,
     window: Window | None = None,
     whole: Dataset | None = None,
+    origins: Mapping[str, str] | None = None,
     progress: Progress = lambda what, done, total: None,
 ) -> Decision:
     """Choose everything.
@@ -225,6 +227,7 @@ def decide(
         window: of the classifier, where folders tell the classes of whole pictures; then the model is a classifier's
             name.
         whole: the validation pictures as they are in the end, where `validation` has them reduced.
+        origins: where each of the settings' `model_options` is from; "as you set it" if left out.
     """
     recipe, reasons = _draft(statistics, labels, len(train), machine, steps, model, seed, settings, window)
     network = _choose_network(
@@ -237,11 +240,12 @@ def decide(
         seconds_left() if seconds_left is not None else None,
         settings,
         progress,
+        by_folder=window is not None,
     )
     reasons["model"] = network.reason
     recipe = recipe.with_settings({"model_options": network.options})
     if seconds_left is None or network.step is None or network.picture is None:
-        recipe = recipe.with_settings(_rhythm(recipe.steps, 20, 10, settings))
+        recipe = recipe.with_settings(_rhythm(recipe.steps, 20, 10, settings, by_steps=True))
         reasons["steps"] = "as asked"
         made = Decision(recipe, reasons, None, len(validation), num_final)
     else:
@@ -258,7 +262,8 @@ def decide(
         if "steps" not in settings:
             training_alone = training * 0.95 - rounds * network.picture * validate_on
             recipe = recipe.with_settings({"steps": max(int(training_alone / network.step), 10)})
-        recipe = recipe.with_settings(_rhythm(recipe.steps, rounds, max(1, round(2 / network.step)), settings))
+        log_every = max(1, round(2 / network.step))
+        recipe = recipe.with_settings(_rhythm(recipe.steps, rounds, log_every, settings, by_steps="steps" in settings))
         reasons["steps"] = (
             f"a step takes {network.step:.2f} s here: {recipe.steps} steps fill the {training / 60:.1f} minutes "
             "that are left for training"
@@ -275,10 +280,28 @@ def decide(
             f"more than {EVALUATION_SHARE:.0%} of the time; `pixelwise evaluate` takes all"
         )
     better = "mean IoU" if window is None else "accuracy"
-    reasons["patience"] = f"the run ends early after {made.recipe.patience} validations without a better {better}"
+    reasons["patience"] = (
+        f"the run ends early after {made.recipe.patience} validations without a better {better}"
+        if made.recipe.patience
+        else "steps were asked for, and all are trained: the run does not end early, whatever the validations say"
+    )
+    planned = reasons["model"] if window is not None and "width" not in settings.get("model_options", {}) else ""
     for key in settings:
         reasons["model" if key == "model_options" else key.partition(".")[0]] = "as you set it"
+    if "model_options" in settings:
+        reasons["model"] = _options_told(settings["model_options"], origins or {}, planned)
     return made
+
+
+def _options_told(options: Mapping[str, Any], origins: Mapping[str, str], planned: str) -> str:
+    """Where a network's options are from, after why the others are as they are."""
+    by_origin: dict[str, list[str]] = {}
+    for key in options:
+        by_origin.setdefault(origins.get(key, "as you set it"), []).append(key)
+    if len(by_origin) <= 1 and not planned:
+        return next(iter(by_origin), "as you set it")
+    told = [f"{', '.join(keys)} {origin}" for origin, keys in by_origin.items()]
+    return "; ".join([planned, *told] if planned else told)
 
 
 def _affordable(count: int, seconds: float, each: float) -> int:
@@ -286,15 +309,21 @@ def _affordable(count: int, seconds: float, each: float) -> int:
     return max(min(count, int(seconds / max(each, 1e-6))), 1)
 
 
-def _rhythm(steps: int, rounds: int, log_every: int, settings: dict[str, Any]) -> dict[str, int]:
-    """When to log, to validate, and to give up; validations fall on logged steps."""
-    every = max(steps // rounds, 1)
+def _rhythm(
+    steps: int, rounds: int, log_every: int, settings: dict[str, Any], *, by_steps: bool = False
+) -> dict[str, int]:
+    """When to log, to validate, and to give up; validations fall on logged steps.
+
+    Args:
+        by_steps: a person asked for so many steps: all are trained, and a few of them cost no validation.
+    """
+    every = max(steps // rounds, LEAST_EVERY if by_steps else 1)
     log_every = min(log_every, every)
     rhythm = {
         "validate_every": every - every % log_every,
         "log_every": log_every,
         "warmup": min(20, steps // 5 + 1),
-        "patience": max(rounds // 2, 4),
+        "patience": 0 if by_steps else max(rounds // 2, 4),
     }
     return {key: value for key, value in rhythm.items() if key not in settings}
 
@@ -354,9 +383,8 @@ def _draft(
     }
     if window is not None:
         options: dict[str, Any] = {"classifier": model, "input_size": window.input_size, "shrink": window.shrink}
-        options |= settings.get("model_options", {})
-        size = options["input_size"]
-        crop = (size, size) if isinstance(size, int) else tuple(size)
+        options = settings.get("model_options", {}) | options
+        crop = window.crop_size
         augmentation, reasons["augmentation"] = class_folders.augmentation()
         reasons |= {
             "crop_size": window.reason,
@@ -440,6 +468,8 @@ def _choose_network(
     seconds_left: float | None,
     settings: dict[str, Any],
     progress: Progress,
+    *,
+    by_folder: bool,
 ) -> Network:
     base = {"num_classes": labels.num_classes, "in_channels": normalization.channels}
     given = {key: value for key, value in recipe.model_options.items() if key not in base}
@@ -453,7 +483,13 @@ def _choose_network(
     for number, options in enumerate(candidates):
         progress("timing networks", number, len(candidates))
         seconds = time_step(
-            train, normalization, labels, recipe, base | options, machine, limit=TRIAL_SHARE * seconds_left
+            train,
+            normalization,
+            labels,
+            recipe,
+            as_trained(base | options, by_folder=by_folder),
+            machine,
+            limit=TRIAL_SHARE * seconds_left,
         )
         if seconds is None:
             shown.append(f"{_title(recipe.model, options)} does not fit in memory")
@@ -461,7 +497,8 @@ def _choose_network(
         shown.append(f"{_title(recipe.model, options)} {seconds:.2f} s")
         views = 0.85 * seconds_left / seconds * recipe.batch_size
         if views >= VIEWS_WANTED or options is candidates[-1]:
-            picture = _time_prediction(recipe, as_trained(base | options), normalization, validation, machine)
+            trained = as_trained(base | options, by_folder=by_folder)
+            picture = _time_prediction(recipe, trained, normalization, validation, machine)
             progress("timing networks", len(candidates), len(candidates))
             why = (
                 f"the largest that sees {VIEWS_WANTED} crops in the time"
@@ -515,7 +552,7 @@ def time_step(
     )
     trial = recipe.with_settings({"model_options": options})
     torch.manual_seed(recipe.seed)
-    network = _on(machine, build(recipe.model, **as_trained(options)))
+    network = _on(machine, build(recipe.model, **options))
     network.train()
     optimizer = make_optimizer(network, trial)
     loss = loss_named(trial.loss, void=labels.void)

@@ -2,7 +2,6 @@
 
 import json
 import math
-import shlex
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.files import write_text
 from pixelwise.flow.doctor import Understanding
-from pixelwise.flow.heatmap import blended
 from pixelwise.flow.machine import peak_memory_mebibytes
 from pixelwise.flow.plan import Plan
 from pixelwise.inference.classify import Classification, PictureScores
@@ -22,6 +20,8 @@ from pixelwise.inference.heatmap import class_heatmap
 from pixelwise.inference.pictures import displayable, errors_picture, overlay, write_picture
 from pixelwise.labels import LabelSet
 from pixelwise.metrics import Scores
+from pixelwise.report.heat import blended
+from pixelwise.report.outcome import ended, next_commands, stage_told
 from pixelwise.report.thumbnails import small_classes, small_image
 from pixelwise.segmenter import Segmenter
 from pixelwise.version import VERSION
@@ -30,12 +30,7 @@ PICTURES = "pictures"
 THUMBNAIL = 480  # pixels of a picture's longer side, at most
 SAME_LABELS = 0.995  # share of equal labels from which bfloat16 is the model's own precision
 
-_OUTCOMES = {
-    "finished": "All planned steps were made.",
-    "plateau": "Training ended early: the validation score had stopped growing.",
-    "budget": "Training ended when its time was used up.",
-    "interrupted": "Training was interrupted; this is the best model up to then. --resume goes on.",
-}
+_ON = ": this is the best model up to then, and --resume goes on"
 
 
 @dataclass(frozen=True)
@@ -136,11 +131,17 @@ def best_and_worst(
 def coarse_maps(
     segmenter: Segmenter, evaluation: Classification, data: Dataset, run: Path, count: int = 3
 ) -> list[dict[str, Any]]:
-    """The surest right pictures and the worst ones, with the heat map of the class each is taken for and of its own."""
+    """The surest right pictures and the worst wrong ones, with the heat map of the class each is taken for and its own.
+
+    Where none is wrong, the right ones that the model is least sure of stand in for these.
+    """
     names = segmenter.labels.names
     ranked = sorted(evaluation.pictures, key=lambda p: p.true_probability)
-    count = min(count, len(ranked) // 2)
-    chosen = [("best", p) for p in ranked[::-1][: max(count, 1)]] + [("worst", p) for p in ranked[:count]]
+    right = [p for p in ranked if p.prediction == p.target]
+    wrong = [p for p in ranked if p.prediction != p.target]
+    most = count if wrong else max(min(count, len(right) // 2), 1)
+    chosen = [("best", p) for p in right[::-1][:most]]
+    chosen += [("worst", p) for p in wrong[:count]] or [("unsure", p) for p in right[: min(most, len(right) - most)]]
     listed = []
     for number, (kind, picture) in enumerate(chosen):
         sample = data[picture.index]
@@ -163,7 +164,11 @@ def coarse_maps(
             files[view] = f"{PICTURES}/{kind}-{number}-{view.replace('_', '-')}.jpg"
             write_picture(blended(image, small), run / files[view], quality=88)
         about = {"kind": kind, "name": sample.name, "own_class": names[picture.target]}
-        taken = {"taken_for": names[picture.prediction], "probability": round(picture.probability, 6)}
+        taken = {
+            "taken_for": names[picture.prediction],
+            "probability": round(picture.probability, 6),
+            "own_probability": round(picture.true_probability, 6),
+        }
         listed.append(about | taken | files)
     return listed
 
@@ -194,7 +199,7 @@ def write_result(
         "name": outcome.folder.resolve().name,
         "version": VERSION,
         "outcome": outcome.reason,
-        "outcome_text": _OUTCOMES.get(outcome.reason, outcome.reason),
+        "outcome_text": _outcome_text(outcome.reason, outcome.step),
         "steps": outcome.step,
         "scores": about | scores,
         "data": _data(understanding, plan),
@@ -209,7 +214,7 @@ def write_result(
         },
         "model_file": "model.safetensors",
         "parameters": best.parameters,
-        "commands": _commands(outcome.folder, outcome.run, outcome.stage_of),
+        "commands": next_commands(outcome.folder, outcome.run, outcome.stage_of),
     }
     write_text(json.dumps(result, ensure_ascii=False, indent=1), path)
 
@@ -242,25 +247,20 @@ def _data(understanding: Understanding, plan: Plan) -> dict[str, Any]:
     }
 
 
-def adopt_result(stage: Path, run: Path, folder: Path) -> None:
+def _outcome_text(reason: str, steps: int, stage: str = "") -> str:
+    return f"{ended(reason, steps, stage)}{_ON if reason == 'interrupted' else ''}."
+
+
+def adopt_result(stage: Path, run: Path, folder: Path, number: int, total: int) -> None:
     """Give a staged run that was interrupted the result of the stage that it was in; its model lies in the run."""
     result = json.loads((stage / "result.json").read_text(encoding="utf-8"))
     place = stage.relative_to(run).as_posix()
     for picture in result["pictures"]:
         files = {key: value for key, value in picture.items() if str(value).startswith(f"{PICTURES}/")}
         picture |= {key: f"{place}/{value}" for key, value in files.items()}
-    write_text(
-        json.dumps(result | {"commands": _commands(folder, run)}, ensure_ascii=False, indent=1), run / "result.json"
-    )
-
-
-def _commands(folder_path: Path, run_path: Path, stage_of: Path | None = None) -> dict[str, str]:
-    """What to type next."""
-    folder, run = shlex.quote(str(folder_path)), shlex.quote(str(stage_of or run_path))
-    model = shlex.quote(str(run_path / "model.safetensors"))
-    return {
-        "predict": f"pixelwise predict {model} NEW_PICTURES --out predictions",
-        "evaluate": f"pixelwise evaluate {model} {folder}",
-        "reproduce": f"pixelwise fit {folder} --plan {shlex.quote(str(run_path / 'plan.yaml'))} --out NEW_RUN",
-        "resume": f"pixelwise fit {folder} --resume --out {run}",
+    about = {
+        "outcome_text": _outcome_text(result["outcome"], result["steps"], stage_told(stage.name, number, total)),
+        "stage": {"model": stage.name, "number": number, "total": total},
+        "commands": next_commands(folder, run),
     }
+    write_text(json.dumps(result | about, ensure_ascii=False, indent=1), run / "result.json")

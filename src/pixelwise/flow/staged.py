@@ -99,7 +99,11 @@ def in_stages(plan: Plan, settings: dict[str, Any], seconds_left: float | None) 
                 f"{total} in all ({listed}): {parts} of the {unit}, as the paper trained for "
                 f"{', '.join(f'{day} day' + 's' * (day > 1) for day in days)}"
             ),
-            "patience": "a stage ends early after half of its validations, at least 4, without a better mean IoU",
+            "patience": (
+                "a stage ends early after half of its validations, at least 4, without a better mean IoU"
+                if recipe.patience
+                else plan.reasons["patience"]
+            ),
             "rate": f"{plan.reasons['rate']}; the same in each stage, which has its own warm-up and decay",
         },
     )
@@ -125,7 +129,7 @@ def _rhythm(recipe: Recipe, steps: int, settings: dict[str, Any]) -> dict[str, A
         "validate_every": every,
         "log_every": log_every,
         "warmup": min(recipe.warmup, steps // 5 + 1),
-        "patience": max(steps // every // 2, 4),
+        "patience": max(steps // every // 2, 4) if recipe.patience else 0,
     }
     return {"steps": steps} | {key: value for key, value in rhythm.items() if key not in settings}
 

@@ -3,6 +3,7 @@
 import inspect
 import json
 import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,14 @@ from torch import nn
 
 from pixelwise.errors import BadOption, TrainingError, WeightsError
 from pixelwise.files import replacing, write_text
+from pixelwise.flow.class_folders import BUILDER
 from pixelwise.flow.plan import Plan
 from pixelwise.models import CONVERTED, MODELS, build
-from pixelwise.segmenter import Segmenter
+from pixelwise.segmenter import Seen, Segmenter
 from pixelwise.surgery.transplant import Entry, Transplant, transplant
 
 START, START_RECORD = "start.safetensors", "start.json"
+FIXED_BY_DATA = ("num_classes", "in_channels")
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,12 @@ class Begun:
     Attributes:
         file: the model file, as it was named.
         model: the network in it, a name in MODELS.
-        trained_on: names of the pictures it was trained on.
+        trained_on: (name, digest) of the pictures it was trained on, as `Segmenter.trained_pictures`.
     """
 
     file: str
     model: str
-    trained_on: tuple[str, ...]
+    trained_on: tuple[tuple[str, str], ...]
     transplant: Transplant
 
     def __str__(self) -> str:
@@ -94,9 +97,44 @@ def begin_from(network: nn.Module, source: Segmenter, plan: Plan, file: str) -> 
     reverse = source.normalization.channel_order != plan.normalization.channel_order
     try:
         done = transplant(source.network, network, reverse_channels=reverse, quiet=True, **by_name)
-    except (WeightsError, BadOption) as error:
+    except WeightsError as error:
+        raise WeightsError(_nothing_fits(recipe.model, recipe.model_options, source, file)) from error
+    except BadOption as error:
         raise WeightsError(f"{recipe.model} cannot start from {file}: {error}") from error
-    return Begun(file, str(source.architecture["builder"]), source.trained_on, done)
+    return Begun(file, str(source.architecture["builder"]), source.trained_pictures, done)
+
+
+def _nothing_fits(model: str, options: Mapping[str, Any], source: Segmenter, file: str) -> str:
+    """Which network is asked for, which one the file has, and what a person can do about it."""
+    theirs = source.architecture["options"]
+    ours, other = _network(model, options), network_of(source)
+    told = f"{_titled(ours, options)} cannot start from {file}, as no layer of it fits: the file's is "
+    told += f"{_titled(other, theirs)}; "
+    known = _taken_by(model)
+    differing = {
+        key: value
+        for key, value in theirs.items()
+        if key in known and key not in (*FIXED_BY_DATA, "classifier") and options.get(key, known[key]) != value
+    }
+    if ours == other and differing:
+        shown = " ".join(f"--set model_options.{key}={json.dumps(value)}" for key, value in differing.items())
+        return f"{told}leave out --model or take {shown}"
+    if model == BUILDER and source.architecture["builder"] != BUILDER:
+        return f"{told}start from a model that was trained with --labels folders, or leave out --start"
+    return f"{told}leave out --model to take the file's, or leave out --start"
+
+
+def network_of(source: Segmenter) -> str:
+    """The name of a model file's network; of a converted classifier, the classifier's."""
+    return _network(source.architecture["builder"], source.architecture["options"])
+
+
+def _network(model: str, options: Mapping[str, Any]) -> str:
+    return str(options.get("classifier", model))
+
+
+def _titled(name: str, options: Mapping[str, Any]) -> str:
+    return f"{name} at width {options['width']}" if "width" in options else name
 
 
 def score_layers(model: str, options: dict[str, Any]) -> list[str]:
@@ -115,23 +153,37 @@ def score_layers(model: str, options: dict[str, Any]) -> list[str]:
 
 def adopted(source: Segmenter, model: str) -> dict[str, Any]:
     """The options of a source's network that another's builder takes, too, but for classes and channels."""
-    known = inspect.signature((MODELS | CONVERTED)[model]).parameters if model in MODELS | CONVERTED else {}
+    known = _taken_by(model)
     same = source.architecture["builder"] == model
     return {
         key: value
         for key, value in source.architecture["options"].items()
-        if (same or key in known) and key not in ("num_classes", "in_channels")
+        if (same or key in known) and key not in FIXED_BY_DATA
     }
 
 
-def with_start_options(settings: dict[str, Any], source: Segmenter, model: str) -> dict[str, Any]:
+def adopted_by_classifier(source: Segmenter, classifier: str) -> dict[str, Any]:
+    """The same for a classifier that is made convolutional: all of its own, or another's width."""
+    if source.architecture["builder"] != BUILDER:
+        return {}
+    options = {key: value for key, value in adopted(source, BUILDER).items() if key != "classifier"}
+    same = network_of(source) == classifier
+    return {key: value for key, value in options.items() if same or key == "width"}
+
+
+def _taken_by(model: str) -> dict[str, Any]:
+    """{option of a network's builder: its default}."""
+    builder = (MODELS | CONVERTED).get(model)
+    parameters = {} if builder is None else inspect.signature(builder).parameters
+    return {name: parameter.default for name, parameter in parameters.items()}
+
+
+def with_start_options(settings: dict[str, Any], options: dict[str, Any]) -> dict[str, Any]:
     """Settings with the options of the source's network, so that its layers fit; what was set by hand stays."""
     given = settings.get("model_options", {})
     if not isinstance(given, dict):
         return settings  # the recipe refuses it
-    return {"model_options": adopted(source, model) | given} | {
-        k: v for k, v in settings.items() if k != "model_options"
-    }
+    return {"model_options": options | given} | {k: v for k, v in settings.items() if k != "model_options"}
 
 
 def keep_start(source: Path, run: Path) -> None:
@@ -149,14 +201,21 @@ def keep_start(source: Path, run: Path) -> None:
         raise TrainingError(f"{source} could not be copied to {run / START} ({error.strerror or error})") from error
 
 
-def seen_before(begun: Begun, plan: Plan) -> str:
-    """A warning where pictures that the scores are measured on have names that the source was trained on."""
-    seen = set(begun.trained_on)
-    part = "test" if plan.split["test"] else "validation"
-    again = sum(name in seen for name in plan.split[part])
-    if not again:
-        return ""
-    return (
-        f"; {again} of the {len(plan.split[part])} {part} pictures have names that it was trained on: if they are the "
-        "same pictures, the scores are too good"
-    )
+def seen_before(begun: Begun, part: str, pictures: Sequence[tuple[str, str]]) -> str:
+    """A warning where the source was trained on pictures that the scores are measured on.
+
+    Args:
+        part: what they are called.
+        pictures: (name, digest) of each.
+    """
+    seen = Seen(begun.trained_on)
+    same, named = sum(digest in seen.digests for _, digest in pictures), sum(name in seen.names for name, _ in pictures)
+    told = ""
+    if same:
+        told += f"; it was trained on {same} of the {len(pictures)} {part} pictures, so that the scores are too good"
+    if named:
+        told += (
+            f"; {named} of the {len(pictures)} {part} pictures have names that it was trained on: if they are the same "
+            "pictures, the scores are too good"
+        )
+    return told

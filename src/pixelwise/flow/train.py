@@ -16,7 +16,7 @@ from pixelwise.flow.class_folders import as_trained
 from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.events import Progressed, StageBegan, Tell, WeightsTaken
 from pixelwise.flow.machine import Machine
-from pixelwise.flow.parts import Parts
+from pixelwise.flow.parts import Parts, pictures_of
 from pixelwise.flow.plan import Plan
 from pixelwise.flow.result import (
     Outcome,
@@ -93,7 +93,7 @@ def train_stages(
         if result.outcome == "interrupted":
             assert result.segmenter is not None
             _save_model(result.segmenter, run / MODEL)
-            adopt_result(home, run, folder)
+            adopt_result(home, run, folder, number, total)
             return replace(result, run=run, report=write_report(run))
     if stages:
         tell(StageBegan(total, total, last.model, last.plan.recipe.steps))
@@ -116,9 +116,9 @@ def _train_and_report(
 ) -> FitResult:
     recipe = plan.recipe
     torch.manual_seed(recipe.seed)
-    by_folder = understanding.labels_from == "folders"
-    network = build(recipe.model, **(as_trained(recipe.model_options) if by_folder else recipe.model_options))
-    trained_on = plan.split["train"]
+    by_folder = understanding.by_folder
+    network = build(recipe.model, **as_trained(recipe.model_options, by_folder=by_folder))
+    trained_on = pictures_of(understanding, plan, "train")
     if plan.start is not None:
         kept = run / plan.start
         file = plan.data.get("start_file", plan.start) if kept.name == START else plan.start
@@ -160,7 +160,8 @@ def _train_and_report(
         {"builder": recipe.model, "options": recipe.model_options},
         recipe=recipe.to_record(),
         precision=recipe.precision,
-        trained_on=trained_on,
+        trained_on=tuple(name for name, _ in trained_on),
+        digests=tuple(digest for _, digest in trained_on),
     )
     outcome, speeds, step = "finished", [], 0
     with clock.part("training"), log_file(run / LOG) as log:

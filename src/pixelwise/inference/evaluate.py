@@ -28,12 +28,17 @@ class PictureScore:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Scores of a whole set, how each picture did, and the time per million pixels in seconds."""
+    """Scores of a whole set, how each picture did, and the time per million pixels in seconds.
+
+    Attributes:
+        note: what else the protocol has to say, as which classes do not count.
+    """
 
     scores: Scores
     pictures: tuple[PictureScore, ...]
     seconds_per_megapixel: float
     flip: bool = False
+    note: str = ""
 
     @property
     def protocol(self) -> str:
@@ -41,7 +46,9 @@ class Evaluation:
         mirrored = "; probabilities are averaged with those of the mirrored pictures" if self.flip else ""
         return (
             f"one confusion matrix over {len(self.pictures)} pictures at the masks' own sizes; void pixels are not "
-            "counted; a class that is in neither masks nor predictions is left out of the means" + mirrored
+            "counted; a class that is in neither masks nor predictions is left out of the means"
+            + mirrored
+            + (f"; {self.note}" if self.note else "")
         )
 
 

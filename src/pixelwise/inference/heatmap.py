@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pixelwise.data.sample import adapt_channels
+from pixelwise.errors import WeightsError
 from pixelwise.inference.predict import Precision, predict_head, probabilities_of, tiles, tiling
 from pixelwise.layers.normalization import Normalization
 
@@ -55,6 +56,7 @@ def class_heatmap(
 
     Raises:
         ShapeError: the picture's channels are not the network's.
+        WeightsError: a probability is no number.
     """
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)
@@ -74,4 +76,9 @@ def class_heatmap(
             start = place[0].start - rows.start
             probability[start + top : start + bottom, place[1]] = part[index]
             peaks = np.maximum(peaks, part.max((1, 2)))
+    if not np.isfinite(peaks).all():
+        raise WeightsError(
+            f"the network gives probabilities of {name} that are no numbers: its weights are broken, or it was trained "
+            "on pictures of other values; train it again"
+        )
     return Heatmap(probability, peaks)

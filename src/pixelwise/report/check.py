@@ -63,6 +63,12 @@ TITLES = {
     "object": "Outlines that cannot be drawn",
 }
 
+FOLDER_TITLES = {
+    "orphan": "In no class folder",
+    "empty": "Empty class folders",
+    "value": "Values that are no numbers",
+}
+
 
 @dataclass(frozen=True)
 class Tile:
@@ -181,8 +187,8 @@ def write_check(
         splits=splits,
         num_errors=len(errors),
         num_warnings=len(warnings),
-        errors=_groups(errors, root, album),
-        warnings=_groups(warnings, root, album),
+        errors=_groups(errors, root, album, by_folder),
+        warnings=_groups(warnings, root, album, by_folder),
         wrong=standing_out(labels) if labels is not None else None,
         rows=rows,
         num_rows=ROWS,
@@ -442,11 +448,15 @@ def _ratio(sizes: Sequence[tuple[int, int, int]]) -> float:
 # faults
 
 
-def _groups(faults: Sequence[Mapping[str, Any]], root: str, album: "_Album") -> list[FaultGroup]:
+def _groups(
+    faults: Sequence[Mapping[str, Any]], root: str, album: "_Album", by_folder: bool = False
+) -> list[FaultGroup]:
     """Faults by kind, the most frequent first; the first ones of each with thumbnails."""
     kinds: dict[str, list[Mapping[str, Any]]] = {}
     for fault in faults:
-        kinds.setdefault(str(fault.get("kind") or ""), []).append(fault)
+        kind = str(fault.get("kind") or "")
+        kinds.setdefault("empty" if by_folder and kind == "classes" and fault.get("path") else kind, []).append(fault)
+    titles = TITLES | FOLDER_TITLES if by_folder else TITLES
     groups = []
     for kind, alike in sorted(kinds.items(), key=lambda item: (-len(item[1]), item[0])):
         remedies = {str(fault.get("remedy") or "") for fault in alike}
@@ -454,7 +464,7 @@ def _groups(faults: Sequence[Mapping[str, Any]], root: str, album: "_Album") -> 
         groups.append(
             FaultGroup(
                 kind,
-                TITLES.get(kind, kind.capitalize() or "Other"),
+                titles.get(kind, kind.capitalize() or "Other"),
                 len(alike),
                 next(iter(remedies)) if len(remedies) == 1 and len(alike) > 1 else "",
                 tuple(_shown(fault, root, *album.tiles(fault)) for fault in alike[:most]),

@@ -12,13 +12,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
+import numpy as np
 import yaml
 from markupsafe import Markup
 from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from pixelwise.errors import DataError
+from pixelwise.report.heat import bar_colors
 from pixelwise.report.html import as_uri, count, encoded, figure, plain, render, write_page
+from pixelwise.report.outcome import LABELS, stage_told
 from pixelwise.report.plots import Point, line_plot
 
 FORMAT = 1  # of plan.yaml
@@ -30,11 +33,10 @@ PLAN_ORDER = (
     *("model", "model_options", "stages", "start", "budget", "validation", "steps"),
     *("crop_size", "batch_size", "optimizer", "rate", "loss", "class_weights"),
 )
-OUTCOMES = {
-    "finished": "Finished",
-    "plateau": "Stopped early: no more progress",
-    "budget": "Ended with its time budget",
-    "interrupted": "Interrupted",
+EXAMPLES = {  # kinds of pictures with a comparison, in the order of the page
+    "worst": "Where it fails most",
+    "unsure": "Where it is least sure",
+    "best": "Where it works best",
 }
 
 
@@ -120,7 +122,7 @@ class Data(_Record):
 
 
 class Picture(_Record):
-    """One entry of "pictures": kind "data" has a file; "best" and "worst" have four, or the picture and heat maps."""
+    """One entry of "pictures": kind "data" has a file; those of `EXAMPLES` four, or the picture and heat maps."""
 
     kind: str
     name: str = ""
@@ -133,6 +135,7 @@ class Picture(_Record):
     own_class: str | None = None
     taken_for: str | None = None
     probability: _Share = None
+    own_probability: _Share = None
     map: str | None = None
     own_map: str | None = None
 
@@ -148,6 +151,14 @@ class Speed(_Record):
     seconds: dict[str, _Share] = {}
 
 
+class InStage(_Record):
+    """What result.json says under "stage": the stage that a staged run was in."""
+
+    model: str
+    number: int
+    total: int
+
+
 class Result(_Record):
     """result.json; every part may be missing."""
 
@@ -155,6 +166,8 @@ class Result(_Record):
     version: str | None = None
     outcome: str | None = None
     outcome_text: str | None = None
+    steps: int | None = None
+    stage: InStage | None = None
     scores: Scores | None = None
     data: Data | None = None
     pictures: list[Picture] = []
@@ -215,6 +228,11 @@ class Log:
     resumed: list[float] = field(default_factory=list)
     end: dict[str, Any] | None = None
 
+    @property
+    def last(self) -> int:
+        """The last step that is known; 0 before the first."""
+        return max([0, *self.steps, *self.validations])
+
     def curve(self, events: str, key: str) -> list[Point]:
         """(step, value) in the order of the steps; a missing or unusual value is not-a-number."""
         records: dict[int, dict[str, Any]] = getattr(self, events)
@@ -238,13 +256,17 @@ def write_report(run: Path) -> Path:
     if not any((run / name).is_file() for name in ("plan.yaml", "log.jsonl", "result.json")):
         raise DataError(f"{run} holds none of plan.yaml, log.jsonl and result.json; pass the folder that fit wrote")
     plan = _read_plan(run / "plan.yaml")
+    stages = _stages(run, plan)
+    current = next((stage for stage in reversed(stages) if stage.began), None)
+    home = run if current is None else current.folder
     page = _render(
         run,
         plan,
-        _read_log(run / "log.jsonl"),
-        _read_result(run / "result.json"),
-        start=_read_start(run / "start.json"),
-        stages=_stages(run, plan),
+        _read_log(home / "log.jsonl"),
+        _checked(_read_record(Result, run / "result.json"), run / "result.json"),
+        start=_read_record(Start, home / "start.json"),
+        stages=stages,
+        current=current,
     )
     path = run / "report.html"
     write_page(page, path)
@@ -268,7 +290,8 @@ def _read_plan(path: Path) -> Plan | None:
     return plan
 
 
-def _read_result(path: Path) -> Result | None:
+def _read_record(kind: type[_AnyRecord], path: Path) -> _AnyRecord | None:
+    """A JSON file of the run; None where it is missing."""
     if not path.is_file():
         return None
     try:
@@ -277,8 +300,12 @@ def _read_result(path: Path) -> Result | None:
         raise DataError(
             f"{path} is expected to be JSON, but it cannot be read at line {error.lineno}; restore it or fit again"
         ) from error
-    result = _validated(Result, content, path)
-    if result.scores is not None:
+    return _validated(kind, content, path)
+
+
+def _checked(result: Result | None, path: Path) -> Result | None:
+    """The result, if its confusion matrix has a row and a column for each class."""
+    if result is not None and result.scores is not None:
         wide = len(result.scores.per_class)
         matrix = result.scores.confusion
         if matrix and (len(matrix) != wide or any(len(row) != wide for row in matrix)):
@@ -290,42 +317,52 @@ def _read_result(path: Path) -> Result | None:
     return result
 
 
-def _read_start(path: Path) -> Start | None:
-    if not path.is_file():
-        return None
-    try:
-        content = json.loads(_text(path))
-    except json.JSONDecodeError as error:
-        raise DataError(
-            f"{path} is expected to be JSON, but it cannot be read at line {error.lineno}; restore it or fit again"
-        ) from error
-    return _validated(Start, content, path)
+@dataclass(frozen=True)
+class StageRow:
+    """A network of a staged run, with its steps, outcome and scores as far as it got."""
+
+    name: str
+    folder: Path
+    told: str
+    began: bool
+    steps: int
+    best: float | None
+    outcome: str
+    split: str | None
+    mean_iou: float | None
 
 
-def _stages(run: Path, plan: Plan | None) -> list[dict[str, Any]]:
-    """The networks of a staged run in order, each with its outcome, steps and scores as far as it got."""
+def _stages(run: Path, plan: Plan | None) -> list[StageRow]:
+    """The networks of a staged run in order."""
     if plan is None or not plan.stages:
         return []
-    model = str(plan.recipe.get("model", ""))
-    places = [(name, run / "stages" / name) for name in plan.stages] + [(model, run)]
+    places = [(name, run / "stages" / name) for name in plan.stages] + [(str(plan.recipe.get("model", "")), run)]
     listed = []
-    for name, folder in places:
-        log, result = _read_log(folder / "log.jsonl"), _read_result(folder / "result.json")
-        began = bool(log.steps or log.validations)
+    for number, (name, folder) in enumerate(places, 1):
+        log = _read_log(folder / "log.jsonl")
+        result = _read_record(Result, folder / "result.json") or Result()
+        own = log.last > 0 and result.stage is None and not _older(result, log)  # not that of a stage before
+        scores = result.scores if own else None
         best = _best_validation(log)
-        scores = result.scores if result is not None and began else None
         listed.append(
-            {
-                "name": name,
-                "steps": max([0, *log.steps, *log.validations]),
-                "outcome": OUTCOMES.get(result.outcome or "", "Begun") if scores is not None and result else "",
-                "began": began,
-                "best": best[1] if best else None,
-                "split": scores.split if scores else None,
-                "mean_iou": scores.mean_iou if scores else None,
-            }
+            StageRow(
+                name,
+                folder,
+                stage_told(name, number, len(places)),
+                log.last > 0,
+                log.last,
+                best[1] if best else None,
+                LABELS.get(result.outcome or "", "Begun") if scores is not None else "Begun" if log.last else "Not yet",
+                scores.split if scores else None,
+                scores.mean_iou if scores else None,
+            )
         )
     return listed
+
+
+def _older(result: Result, log: Log) -> bool:
+    """Whether training has gone on since the result was written."""
+    return result.steps is not None and log.last > result.steps
 
 
 def _read_log(path: Path) -> Log:
@@ -386,14 +423,17 @@ def _render(
     result: Result | None,
     *,
     start: Start | None = None,
-    stages: Sequence[dict[str, Any]] = (),
+    stages: Sequence[StageRow] = (),
+    current: StageRow | None = None,
 ) -> str:
     result = result or Result()
+    measured = result.stage.model if result.stage else current.name if current else ""
+    stale = _older(result, log) or (result.stage is not None and current is not None and current.name != measured)
     scores = result.scores
     best = _best_validation(log)
     by_picture = _by_picture(log, plan, scores)
     reached = (scores.picture_accuracy if by_picture else scores.mean_iou) if scores else None
-    outcome = result.outcome or str((log.end or {}).get("reason", "interrupted"))
+    outcome = "interrupted" if stale else result.outcome or str((log.end or {}).get("reason", "interrupted"))
     return render(
         "page.html",
         run=str(run),
@@ -401,8 +441,9 @@ def _render(
         result=result,
         scores=scores,
         outcome=outcome,
-        outcome_label=OUTCOMES.get(outcome, outcome),
-        outcome_text=result.outcome_text or _outcome_text(log),
+        outcome_label=LABELS.get(outcome, outcome),
+        outcome_text=_stale_text(result, log, current) if stale else result.outcome_text or _outcome_text(log, current),
+        stale=stale,
         best=best,
         reached=reached,
         headline=reached if reached is not None else (best[1] if best else None),
@@ -412,18 +453,22 @@ def _render(
         extremes=_extremes(scores, by_picture),
         data=result.data,
         data_pictures=[(p.name, uri) for p in result.pictures if p.kind == "data" if (uri := picture_uri(run, p.file))],
-        comparisons=[_comparison(run, p) for p in result.pictures if p.kind in ("best", "worst")],
+        right=sum(row[i] for i, row in enumerate(scores.confusion)) if scores and scores.confusion else None,
+        comparisons=[_comparison(run, p) for p in result.pictures if p.kind in EXAMPLES],
+        examples=EXAMPLES,
+        heat_bar=_heat_bar(),
         plan=plan,
         plan_rows=_plan_rows(plan),
         start=start,
         stages=stages,
+        current=current,
         plots=_plots(log, plan, best),
         resumed=len(log.resumed),
         matrix=_matrix(scores),
         speed=result.speed,
         phases=_phases(result.speed),
         commands=_commands(result.commands),
-        first_command=_first_command(result, outcome),
+        first_commands=_first_commands(result, outcome),
         most_listed=MOST_LISTED,
     )
 
@@ -452,15 +497,26 @@ def _by_picture(log: Log, plan: Plan | None, scores: Scores | None) -> bool:
     return planned or _followed(log) == "mean_picture_accuracy"
 
 
-def _outcome_text(log: Log) -> str:
-    done = max([0, *log.steps, *log.validations])
+def _outcome_text(log: Log, current: StageRow | None) -> str:
+    of = f" of {current.told}" if current else ""
     if log.end is None:
         return (
-            f"The run stopped without saying why, after step {count(done)}."
-            if done
+            f"The run stopped without saying why, after step {count(log.last)}{of}."
+            if log.last
             else "The run has not come to its first step."
         )
-    return f"The run ended at step {count(done)}."
+    return f"The run ended at step {count(log.last)}{of}."
+
+
+def _stale_text(result: Result, log: Log, current: StageRow | None) -> str:
+    """That training has gone on since the scores were measured."""
+    of = f" of {current.told}" if current else ""
+    then = f" of {result.stage.model}" if result.stage else ""
+    return (
+        f"These scores and pictures are old: they were measured at step {count(result.steps)}{then}, and training has "
+        f"gone on to step {count(log.last)}{of}, without a new evaluation. The model file may be newer than they are; "
+        "--resume goes on and measures again."
+    )
 
 
 def _window(plan: Plan | None) -> str:
@@ -479,12 +535,17 @@ def _window(plan: Plan | None) -> str:
 
 
 def _extremes(scores: Scores | None, by_picture: bool) -> list[tuple[ClassScore, float]]:
-    """The classes with the lowest and the highest IoU, or recall of pictures, where there are two."""
+    """The classes with the lowest and the highest IoU, or recall of pictures, where these differ."""
     found = [(entry, entry.recall if by_picture else entry.iou) for entry in (scores.per_class if scores else [])]
     known = [(entry, value) for entry, value in found if value is not None]
-    if len(known) < 2:
-        return []
-    return [min(known, key=lambda one: one[1]), max(known, key=lambda one: one[1])]
+    lowest, highest = (pick(known, key=lambda one: one[1], default=None) for pick in (min, max))
+    return [lowest, highest] if lowest and highest and lowest[1] < highest[1] else []
+
+
+def _heat_bar() -> str:
+    """The heat maps' colors from probability 0 to 1, as a CSS gradient."""
+    colors = ", ".join(f"rgb({r} {g} {b})" for r, g, b in bar_colors(np.linspace(0, 1, 17)).tolist())
+    return f"linear-gradient(90deg, {colors})"
 
 
 def _comparison(run: Path, picture: Picture) -> dict[str, Any]:
@@ -495,7 +556,8 @@ def _comparison(run: Path, picture: Picture) -> dict[str, Any]:
             titles["own_map"] = f"Where it sees {picture.own_class}"
     panels = [(key, title, picture_uri(run, getattr(picture, key))) for key, title in titles.items()]
     shown = [panel for panel in panels if panel[2]]
-    about = {"own_class": picture.own_class, "taken_for": picture.taken_for, "probability": picture.probability}
+    about: dict[str, Any] = {"own_class": picture.own_class, "taken_for": picture.taken_for}
+    about |= {"probability": picture.probability, "own_probability": picture.own_probability}
     score = {"kind": picture.kind, "name": picture.name, "mean_iou": picture.mean_iou}
     return score | about | {"panels": shown, "missing": len(shown) < len(titles)}
 
@@ -518,7 +580,7 @@ def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
 
 def _plots(log: Log, plan: Plan | None, best: tuple[int, float] | None) -> list[tuple[str, str, Markup]]:
     """(title, explanation, SVG) of each curve that has a point."""
-    last = max([0, *log.steps, *log.validations])
+    last = log.last
     followed = "Validation mean IoU" if _followed(log) == "mean_iou" else "Validation accuracy by picture"
     shared: dict[str, Any] = {"end_step": float(last), "resumed": log.resumed}
     curves = [
@@ -616,10 +678,10 @@ def _commands(commands: Mapping[str, str]) -> list[tuple[str, str]]:
     return [(COMMAND_TITLES.get(key, plain(key).capitalize()), commands[key]) for key in [*known, *rest]]
 
 
-def _first_command(result: Result, outcome: str) -> tuple[str, str] | None:
-    """What most people want to do next: continue an interrupted run, otherwise predict."""
-    order = ("resume", "predict") if outcome == "interrupted" else ("predict", "resume")
-    return next(((COMMAND_TITLES[key], result.commands[key]) for key in order if result.commands.get(key)), None)
+def _first_commands(result: Result, outcome: str) -> list[tuple[str, str]]:
+    """What most people want to do next: predict; of an interrupted run first to continue it."""
+    keys = ("resume", "predict") if outcome == "interrupted" else ("predict",)
+    return [(COMMAND_TITLES[key], result.commands[key]) for key in keys if result.commands.get(key)]
 
 
 def picture_uri(run: Path, name: str | None) -> str | None:

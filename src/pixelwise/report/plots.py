@@ -13,6 +13,7 @@ Point = tuple[float, float]
 
 WIDTH, HEIGHT = 360, 230  # in the SVG's own units, about pixels where three plots stand side by side
 LEFT, RIGHT, TOP, BOTTOM = 46, 10, 12, 32
+ROOM = 28  # above a curve, for the value of its highest point
 MOST_POINTS = 400  # more than the plot has columns to show
 LARGEST_DISK = 13  # radius of the most frequent size
 
@@ -41,7 +42,7 @@ def line_plot(
         end_step: the right end of the axis; the last point's step if left out.
         smooth: draw the values faintly and their running mean over them.
         dots: mark each value, if they are few.
-        marked: the point that the page speaks of (the best one), drawn large with its value.
+        marked: the point that the page speaks of, the highest one, drawn large with its value above.
         resumed: steps where training was taken up again, as dashed lines.
         floor: the axis reaches down to at least this.
         ceiling: the axis never goes above this.
@@ -62,7 +63,7 @@ def line_plot(
         return LEFT + (WIDTH - LEFT - RIGHT) * x / last
 
     def up(y: float) -> float:
-        return HEIGHT - BOTTOM - (HEIGHT - TOP - BOTTOM) * (y - bottom) / (top - bottom)
+        return HEIGHT - BOTTOM - (HEIGHT - ROOM - BOTTOM) * (y - bottom) / (top - bottom)
 
     def path(line: Sequence[Point]) -> str:
         pieces, pen = [], "M"
@@ -93,7 +94,7 @@ def line_plot(
         if 0 < step < last:
             x = across(step)
             parts.append(
-                f'<line class="resumed" x1="{x:.1f}" x2="{x:.1f}" y1="{TOP}" y2="{HEIGHT - BOTTOM}">'
+                f'<line class="resumed" x1="{x:.1f}" x2="{x:.1f}" y1="{ROOM}" y2="{HEIGHT - BOTTOM}">'
                 f"<title>resumed at step {whole(step)}</title></line>"
             )
     thin = thinned(points, MOST_POINTS)
@@ -110,12 +111,10 @@ def line_plot(
             )
     if marked is not None and math.isfinite(marked[1]):
         x, y = across(marked[0]), up(marked[1])
-        anchor = "end" if x > WIDTH * 0.6 else "start"
-        shift = -9 if anchor == "end" else 9
-        below = y < TOP + 22
+        anchor = "end" if x > WIDTH - RIGHT - 18 else "start" if x < LEFT + 18 else "middle"
         parts.append(f'<circle class="mark" style="stroke:{escape(color)}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
         parts.append(
-            f'<text class="marked" x="{x + shift:.1f}" y="{y + (22 if below else -10):.1f}" text-anchor="{anchor}">'
+            f'<text class="marked" x="{x:.1f}" y="{y - 11:.1f}" text-anchor="{anchor}">'
             f"{escape(values(marked[1]))}</text>"
         )
     parts.append("</svg>")

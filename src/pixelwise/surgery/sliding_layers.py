@@ -15,6 +15,7 @@ from torch import Tensor, fx, nn
 
 from pixelwise.errors import SurgeryError
 from pixelwise.surgery.graph import described, value
+from pixelwise.surgery.matrix_conv import MatrixConv2d
 from pixelwise.surgery.sliding import Cell, Fixed, Form, Map, Pair, Slide, Window
 from pixelwise.surgery.sliding_functions import (
     Rule,
@@ -62,7 +63,7 @@ def linear(slide: Slide, node: fx.Node) -> Form:
             return at_each_place(slide, node, cell)
         source, kernel, order, channels = cell.node, (1, 1), "chw", cell.shape[1]
     steps = slide.steps(node, source, kernel)
-    made = nn.Conv2d(channels, layer.out_features, kernel, steps, bias=layer.bias is not None, device="meta")
+    made = MatrixConv2d(channels, layer.out_features, kernel, steps, bias=layer.bias is not None, device="meta")
     made.to(layer.weight.dtype)
     called = slide.layer(node, (kernel, steps, order), made, source)
     if slide.traced.get_submodule(str(called.target)) is made:

@@ -105,18 +105,21 @@ def test_colors_tell_all_classes_and_black_is_for_background(tmp_path):
 
 
 @pytest.mark.parametrize("part", [(), ("train",)])
-def test_an_empty_class_folder_is_an_error_that_names_it(tmp_path, part):
+def test_an_empty_class_folder_is_left_out_and_named_but_unreadable_pictures_are_an_error(tmp_path, part):
     home = tmp_path.joinpath(*part)
     for file in ("cats/a.jpg", "dogs/b.jpg"):
         save(home / file)
     (home / "birds").mkdir()
     (fault,) = class_folders_layout(tmp_path).faults
-    assert (fault.severity, fault.kind, fault.path) == ("error", "classes", home / "birds")
+    assert (fault.severity, fault.kind, fault.path) == ("warning", "classes", home / "birds")
     assert fault.message == (
-        f"the class folder {home / 'birds'} holds no picture; add pictures of the class, or remove the folder"
+        f"the class folder {home / 'birds'} holds no picture, and is left out; add pictures of the class, or remove the "
+        "folder"
     )
+    assert class_folders_layout(tmp_path).labels[0].names == ("cats", "dogs")
     (home / "birds" / "x.heic").write_bytes(b"0")
     (fault,) = class_folders_layout(tmp_path).faults
+    assert fault.severity == "error"
     assert "holds no picture that can be read (1 of kind HEIC, as x.heic" in fault.reason
 
 

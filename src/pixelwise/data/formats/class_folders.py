@@ -201,8 +201,12 @@ def _empty(split: str | None, folder: Path, files: list[Path], names: tuple[str,
     if files or (split in ("val", "test") and normal(folder.name) in names):
         return None
     foreign = foreign_files(folder)
-    reason = f"the class folder {folder} holds no picture" + (f" that can be read ({foreign})" if foreign else "")
-    return Fault("error", "classes", folder, reason, "add pictures of the class, or remove the folder")
+    reason = f"the class folder {folder} holds no picture"
+    remedy = "add pictures of the class, or remove the folder"
+    if foreign:  # pictures that nobody would want to be left out silently
+        return Fault("error", "classes", folder, f"{reason} that can be read ({foreign})", remedy)
+    left_out = "" if normal(folder.name) in names else ", and is left out"
+    return Fault("warning", "classes", folder, f"{reason}{left_out}", remedy)
 
 
 def _left_out(root: Path, found: Mapping[Path, tuple[Path, ...]], homes: list[Path], parts: list[Path]) -> list[Fault]:
