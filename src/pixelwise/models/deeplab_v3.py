@@ -15,8 +15,8 @@ ResNet flavor: torchvision's ("v1.5", 7 × 7 stem, RGB/255), so that its ImageNe
 | 8             | 1      | 2      | 4      | 8      | 16     | 32     | 12, 24, 36           |
 | 4             | 2      | 4      | 8      | 16     | 32     | 64     | 24, 48, 72           |
 
-Every power of two is possible, up to 32, 64, 128 or 256 with blocks up to 4, 5, 6 or 7. At 2 the stem's pool has lost its
-stride, too, at 1 its convolution.
+Every power of two is possible, up to 32, 64, 128 or 256 with blocks up to 4, 5, 6 or 7. At 2 the stem's pool has lost
+its stride, too, at 1 its convolution.
 
 Cell j of the scores lies at pixel j·stride; the last upsampling is bilinear between cells, which is align-corners on
 sizes k·stride + 1, as are the crops of 513 and 769.

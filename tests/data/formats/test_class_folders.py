@@ -113,8 +113,8 @@ def test_an_empty_class_folder_is_left_out_and_named_but_unreadable_pictures_are
     (fault,) = class_folders_layout(tmp_path).faults
     assert (fault.severity, fault.kind, fault.path) == ("warning", "classes", home / "birds")
     assert fault.message == (
-        f"the class folder {home / 'birds'} holds no picture, and is left out; add pictures of the class, or remove the "
-        "folder"
+        f"the class folder {home / 'birds'} holds no picture, and is left out; add pictures of the class, or remove "
+        "the folder"
     )
     assert class_folders_layout(tmp_path).labels[0].names == ("cats", "dogs")
     (home / "birds" / "x.heic").write_bytes(b"0")
