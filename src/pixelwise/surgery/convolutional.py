@@ -100,7 +100,7 @@ def _checked(input_size: int | tuple[int, int]) -> Pair:
         sides = tuple(input_size)
     if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
         raise BadOption(f"input_size is the side of the classifier's pictures or (height, width), got {input_size!r}")
-    return int(sides[0]), int(sides[1])  # type: ignore[call-overload]
+    return int(sides[0]), int(sides[1])  # type: ignore[call-overload]  # checked above
 
 
 def _check_hooks(classifier: nn.Module) -> None:
