@@ -477,7 +477,7 @@ class TestFaults:
         write(root / "images/0.png", np.zeros((4, 8, 2), np.uint8))
         found = understand(root)
         assert (found.channels, found.dtype) == (1, "uint8")
-        assert found.notes == ("1 pictures have an alpha channel; it is dropped",)
+        assert found.notes == ("1 picture has an alpha channel; it is dropped",)
 
     def test_mixed_channels_and_bits(self, tmp_path):
         import tifffile

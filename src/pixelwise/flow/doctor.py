@@ -604,7 +604,8 @@ def _notes(understanding: Understanding) -> list[str]:
         notes.append(f"{rotated[0]} pictures and {rotated[1]} masks have an EXIF rotation; it is applied")
     alphas = sum(info.alpha for info in infos)
     if alphas:
-        notes.append(f"{alphas} pictures have an alpha channel; it is dropped")
+        have = "picture has" if alphas == 1 else "pictures have"
+        notes.append(f"{alphas} {have} an alpha channel; it is dropped")
     if {info.channels for info in infos} == {1, 3}:
         gray = sum(info.channels == 1 for info in infos)
         notes.append(f"{gray} of {len(infos)} pictures are gray and are read as color")

@@ -95,12 +95,10 @@ def convolutionalize(
 
 
 def _checked(input_size: int | tuple[int, int]) -> Pair:
-    sides: tuple[object, ...] = (input_size, input_size)
-    if isinstance(input_size, tuple | list | torch.Size):
-        sides = tuple(input_size)
-    if len(sides) != 2 or any(not isinstance(side, int) or isinstance(side, bool) or side < 1 for side in sides):
+    sides = tuple(input_size) if isinstance(input_size, tuple | list) else (input_size, input_size)
+    if len(sides) != 2 or any(type(side) is not int or side < 1 for side in sides):
         raise BadOption(f"input_size is the side of the classifier's pictures or (height, width), got {input_size!r}")
-    return int(sides[0]), int(sides[1])  # type: ignore[call-overload]  # checked above
+    return sides[0], sides[1]
 
 
 def _check_hooks(classifier: nn.Module) -> None:

@@ -303,7 +303,8 @@ class Rules:
     def _index(self, node: fx.Node) -> tuple[Side, ...]:
         """values[…, 1:-1, ::2]; an element of a tuple."""
         source, index = node.args
-        given = value(source)  # type: ignore[arg-type]  # a node, as its caller knows
+        assert isinstance(source, fx.Node)
+        given = value(source)
         if not isinstance(given, Tensor):
             return self._element(node)
         items = list(index) if isinstance(index, tuple) else [index]
