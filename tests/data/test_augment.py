@@ -155,3 +155,22 @@ def test_a_long_picture_is_no_limit():
 def test_a_scale_that_makes_no_sense_is_refused():
     with pytest.raises(ValueError, match="scale is a low and a high factor above 0"):
         Augmentation(scale=(0.0, 1.0))
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), wild=st.booleans())
+def test_the_targets_of_other_heads_move_along(seed, wild):
+    random = np.random.default_rng(seed)
+    image = random.integers(0, 255, (37, 41, 3)).astype(np.uint8)
+    target = random.integers(0, 9, (37, 41)).astype(np.uint8)
+    options = {"void": 255, "fill": FILL}
+    augmentation = WILD if wild else Augmentation()
+    other = target.astype(np.uint16) + 1000
+    both = random_crop(
+        image, target, (32, 32), augmentation, np.random.default_rng(seed), more={"other": (other, 65_535)}, **options
+    )
+    alone = random_crop(image, target, (32, 32), augmentation, np.random.default_rng(seed), **options)
+    assert alone.more == {} and (alone.levels == both.levels).all() and (alone.target == both.target).all()
+    moved = both.more["other"]
+    assert moved.dtype == np.uint16
+    assert (moved == np.where(both.target == 255, 65_535, both.target.astype(int) + 1000)).all()

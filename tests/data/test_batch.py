@@ -84,3 +84,25 @@ def test_pictures_stay_in_memory_up_to_the_limit_and_subsets_share_them():
 def test_no_pictures_are_refused():
     with pytest.raises(DataError, match="at least one picture with a mask, got none"):
         batches(Numbered(0))
+
+
+class TwoHeads(Numbered):
+    """As `Numbered`, with a second head that is the first's class plus one; picture 5 has none."""
+
+    def __init__(self):
+        super().__init__()
+        self.labels |= {"other": LabelSet(("x", "y", "z", "w"))}
+
+    def __getitem__(self, index):
+        sample = super().__getitem__(index)
+        more = {} if index == 5 else {"other": sample.targets["labels"] + np.uint8(1)}
+        return Sample(sample.image, {**sample.targets, **more}, sample.name)
+
+
+def test_other_heads_move_along_and_change_nothing():
+    for k in range(5):
+        one, two = batches(Numbered())[k], batches(TwoHeads())[k]
+        assert one.more == {} and (one.images == two.images).all() and (one.targets == two.targets).all()
+        expected = np.where(two.targets == 255, 255, two.targets + 1)
+        expected[[i for i, name in enumerate(two.names) if name == "p5"]] = 255
+        assert two.more["other"].dtype == np.int64 and (two.more["other"] == expected).all()

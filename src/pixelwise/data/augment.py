@@ -6,7 +6,8 @@ vary in units of the picture's own deviation, so pictures of any range – 8, 12
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any, Self
 
 import cv2
@@ -72,11 +73,13 @@ class Crop:
         levels: (h, w, C) float32, 0–255 for ordinary pictures.
         target: (h, w) classes and void.
         statistics: (2, C) mean and deviation of the whole picture under the crop's tone curve.
+        more: {head: (h, w) classes and void} of the other heads, where there are several.
     """
 
     levels: NDArray[np.float32]
     target: ClassMap
     statistics: Statistics
+    more: Mapping[str, ClassMap] = field(default_factory=dict)
 
 
 def random_crop(
@@ -89,6 +92,7 @@ def random_crop(
     void: int,
     fill: tuple[float, ...] | None = None,
     focus: tuple[int, int] | None = None,
+    more: Mapping[str, tuple[ClassMap, int]] | None = None,
 ) -> Crop:
     """A crop of exactly `size` (height, width) from image (H, W, C) and target (H, W).
 
@@ -96,6 +100,7 @@ def random_crop(
         void: pads the target.
         fill: the color that pads the picture, 0–255 per channel; the picture's own mean if left out.
         focus: (row, column) of a pixel that lies within the crop, at a random place in it; any crop if left out.
+        more: {head: (target (H, W), its void)} of other heads, which move along.
     """
     a = augmentation
     grid = grid_of(image)
@@ -109,8 +114,12 @@ def random_crop(
     pad = tuple(value / level_scale(image.dtype) for value in color)
     crop = _warp(image[window], matrix, size, cv2.INTER_LINEAR, pad)
     crop_target = _warp(target[window], matrix, size, cv2.INTER_NEAREST, (float(void),))
+    others = {
+        head: _warp(other[window], matrix, size, cv2.INTER_NEAREST, (float(own_void),))
+        for head, (other, own_void) in (more or {}).items()
+    }
     levels, statistics = _toned(crop, grid, a, random)
-    return Crop(levels, crop_target, statistics)
+    return Crop(levels, crop_target, statistics, others)
 
 
 def _linear(a: Augmentation, random: np.random.Generator) -> NDArray[np.float64]:

@@ -1,8 +1,9 @@
 """Batches: the k-th batch of a run is a pure function of (data, plan, seed, k)."""
 
-from collections.abc import Generator, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 from pixelwise.data.augment import Augmentation, Crop, random_crop
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.errors import DataError
+from pixelwise.labels import ClassMap
 
 Size = tuple[int, int]
 
@@ -21,6 +23,7 @@ class Batch:
     Attributes:
         images: (N, H, W, C) float32 levels, 0–255 for ordinary pictures.
         targets: (N, H, W) int64, classes and void.
+        more: {head: (N, H, W) int64} of the other heads, where the data set has several.
         statistics: (N, 2, C) mean and deviation of the pictures that the crops are from.
         names: of the N samples.
     """
@@ -29,6 +32,7 @@ class Batch:
     targets: NDArray[np.int64]
     statistics: NDArray[np.float32]
     names: tuple[str, ...]
+    more: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
 
 
 class MemoryDataset:
@@ -79,7 +83,7 @@ class Batches:
     class drawn from `class_shares`, in a picture that has it.
 
     Args:
-        dataset: with the single head "labels".
+        dataset: classes are drawn by its head "labels"; the targets of its other heads move along.
         crop_size: (height, width).
         class_crops: share 0–1 of crops that are placed on a pixel of a drawn class.
         class_shares: (K,) how often each class is drawn for those; classes in no picture must have 0. All the same if
@@ -115,6 +119,7 @@ class Batches:
         self.class_shares = None if class_shares is None else np.asarray(class_shares, float)
         self.presence = presence
         self.void = dataset.labels["labels"].void
+        self.others = {head: labels for head, labels in dataset.labels.items() if head != "labels"}
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __getitem__(self, k: int) -> Batch:
@@ -124,6 +129,7 @@ class Batches:
             np.stack([crop.target for crop, _ in named]).astype(np.int64),
             np.stack([crop.statistics for crop, _ in named]),
             tuple(name for _, name in named),
+            {head: np.stack([crop.more[head] for crop, _ in named]).astype(np.int64) for head in self.others},
         )
 
     def starting_at(self, k: int, ahead: int = 2) -> Generator[Batch]:
@@ -165,8 +171,16 @@ class Batches:
             fill=self.fill,
             void=self.void,
             focus=focus,
+            more={head: (self._target(sample, head), labels.void) for head, labels in self.others.items()},
         )
         return crop, sample.name
+
+    def _target(self, sample: Sample, head: str) -> ClassMap:
+        """A sample's target of another head; void where it has none."""
+        if head in sample.targets:
+            return sample.targets[head]
+        empty: NDArray[Any] = np.full(sample.size, self.others[head].void, self.others[head].dtype)
+        return empty
 
     def _index(self, position: int) -> int:
         turn, place = divmod(position, len(self.dataset))

@@ -31,7 +31,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from pixelwise.data.matlab import is_matlab, matlab_mask
-from pixelwise.data.sample import Channels, DrawnMask, Image, ImageSource, MaskSource
+from pixelwise.data.sample import Channels, DrawnImage, DrawnMask, Image, ImageSource, MaskSource
 from pixelwise.errors import DataError, PixelwiseError
 
 MAX_PIXELS = 178_956_970
@@ -230,11 +230,13 @@ def image_info(path: str | Path) -> ImageInfo:
 
 
 def read_image(source: ImageSource) -> Image:
-    """The picture of a pair: as `decode_image`; the channels of several files one after another.
+    """The picture of a pair: as `decode_image`; the channels of several files one after another; or as it is drawn.
 
     Raises:
-        DataError: as `decode_image`; or the files differ in size or type.
+        DataError: as `decode_image`; or the files differ in size or type; or as the picture's own `draw`.
     """
+    if isinstance(source, DrawnImage):
+        return source.draw()
     if not isinstance(source, Channels):
         return decode_image(source)
     parts: list[Any] = [decode_image(file) for file in source.files]
@@ -261,15 +263,23 @@ def read_mask(source: MaskSource, *, lossy: bool = False) -> NDArray[Any]:
 
 
 def read_info(source: ImageSource) -> ImageInfo:
-    """What the headers of a pair's picture say.
+    """What the headers of a pair's picture say; one that stands in no file is drawn.
 
     Raises:
-        DataError: as `image_info`.
+        DataError: as `image_info`; or as the picture's own `draw`.
     """
+    if isinstance(source, DrawnImage):
+        return array_info(source.draw())
     if not isinstance(source, Channels):
         return image_info(source)
     infos = [image_info(file) for file in source.files]
     return replace(infos[0], channels=sum(info.channels for info in infos))
+
+
+def array_info(image: Image) -> ImageInfo:
+    """What a header would say of a picture (H, W, C) that stands in no file."""
+    height, width, channels = image.shape
+    return ImageInfo((height, width), channels, image.dtype.name, mode="", format="", orientation=1, alpha=False)
 
 
 def _pillow_image(image: PillowImage.Image) -> Image:

@@ -32,6 +32,7 @@ from pixelwise.data.sets.nyud import nyud_layout, nyud_named
 from pixelwise.data.sets.pascal_context import pascal_context_layout
 from pixelwise.data.sets.person_part import person_part_layout
 from pixelwise.data.sets.sbd import sbd_layout
+from pixelwise.data.sets.sift_flow import sift_flow_layout
 from pixelwise.data.sets.voc import voc_layout
 from pixelwise.data.values.classnames import find_class_names
 from pixelwise.data.values.encoding import decide
@@ -46,6 +47,7 @@ _KNOWN: tuple[_Finder, ...] = (  # data sets with a structure of their own
     pascal_context_layout,
     person_part_layout,
     nyud_layout,
+    sift_flow_layout,
     voc_layout,
 )
 _ANNOTATIONS: tuple[_Finder, ...] = (  # formats recognized by their files

@@ -1,5 +1,6 @@
 """Pairs of files as a data set: every layout of folders ends here."""
 
+import logging
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -15,14 +16,16 @@ from pixelwise.labels import ClassMap, LabelSet
 
 
 class PairDataset:
-    """Pictures with their masks, decoded when asked for: `dataset[i]` is a Sample with the one head "labels".
+    """Pictures with their masks, decoded when asked for: `dataset[i]` is a Sample, most often with the head "labels".
 
     Args:
         pairs: the files; a pair without a mask gives a sample without targets.
-        labels: what the values of the masks mean.
+        labels: what the values of the masks mean; {head: label set} where there are several heads, "labels" first.
         root: the folder that the pairs come from, for `describe`.
         split: "train", "val", "test", "all" or a list's name.
         channels: C of every picture; a gray one is repeated where 3 are asked for. None takes each as it is.
+        notes: what else `describe` tells, a line each.
+        absent: {head: names of classes that no picture of this split has}, which means over classes leave out.
 
     Raises:
         ShapeError: from `dataset[i]`, when picture and mask differ in size, or the picture in channels.
@@ -31,18 +34,29 @@ class PairDataset:
     """
 
     def __init__(
-        self, pairs: Iterable[Pair], labels: LabelSet, root: str | Path, split: str, *, channels: int | None = None
+        self,
+        pairs: Iterable[Pair],
+        labels: LabelSet | Mapping[str, LabelSet],
+        root: str | Path,
+        split: str,
+        *,
+        channels: int | None = None,
+        notes: Iterable[str] = (),
+        absent: Mapping[str, tuple[str, ...]] | None = None,
     ) -> None:
         self.pairs = tuple(pairs)
         self.root = Path(root)
         self.split = split
         self.channels = channels
-        self._labels = labels
+        self.notes = tuple(notes)
+        self.absent = dict(absent or {})
+        self._labels = {"labels": labels} if isinstance(labels, LabelSet) else dict(labels)
+        assert next(iter(self._labels)) == "labels"
 
     @property
     def labels(self) -> Mapping[str, LabelSet]:
-        """{"labels": the label set}."""
-        return {"labels": self._labels}
+        """{head: label set}, "labels" first."""
+        return dict(self._labels)
 
     def __len__(self) -> int:
         return len(self.pairs)
@@ -50,30 +64,47 @@ class PairDataset:
     def __getitem__(self, index: int, /) -> Sample:
         pair = self.pairs[index]
         image = self._image(pair)
-        if pair.mask is None:
-            return Sample(image, {}, pair.name)
-        classes = read_classes(pair.mask, self._labels)
-        if classes.shape != image.shape[:2]:
-            raise ShapeError(
-                f"{pair.mask} is {_size(classes)} but {pair.image} is {_size(image)} (height × width); "
-                "a mask has its picture's size: export it again"
-            )
-        return Sample(image, {"labels": classes}, pair.name)
+        masks = {} if pair.mask is None else {"labels": pair.mask}
+        targets = {}
+        for head, mask in (*masks.items(), *pair.more.items()):
+            classes = read_classes(mask, self._labels[head])
+            if classes.shape != image.shape[:2]:
+                raise ShapeError(
+                    f"{mask} is {_size(classes)} but {pair.image} is {_size(image)} (height × width); "
+                    "a mask has its picture's size: export it again"
+                )
+            targets[head] = classes
+        return Sample(image, targets, pair.name)
 
     def subset(self, indices: Sequence[int]) -> Self:
         """The data set of these samples, in this order."""
         chosen = [self.pairs[i] for i in indices]
-        return type(self)(chosen, self._labels, self.root, self.split, channels=self.channels)
+        return type(self)(
+            chosen,
+            self._labels,
+            self.root,
+            self.split,
+            channels=self.channels,
+            notes=self.notes,
+            absent=self.absent,
+        )
 
     def describe(self) -> str:
-        """Where it looked and what it counted, in one line for each folder of pictures."""
+        """Where it looked and what it counted: a line for the whole, one for each folder of pictures, and the notes."""
         folders = Counter(
             (path_of(pair.image).parent, path_of(pair.mask).parent if pair.mask is not None else None)
             for pair in self.pairs
         )
-        lines = [f"{self.split} of {self.root}: {len(self.pairs)} pictures, {self._labels.num_classes} classes"]
+        classes = ", ".join(
+            f"{labels.num_classes} classes" + (f" ({head})" if len(self._labels) > 1 else "")
+            for head, labels in self._labels.items()
+        )
+        lines = [f"{self.split} of {self.root}: {len(self.pairs)} pictures, {classes}"]
         for (images, masks), count in folders.items():
             lines.append(f"  {count} from {images}" + (f" with masks from {masks}" if masks else " without masks"))
+        for head, names in self.absent.items():
+            lines.append(f"  no picture has {', '.join(names)} ({head}): left out of means over classes")
+        lines += [f"  {note}" for note in self.notes]
         return "\n".join(lines)
 
     def _image(self, pair: Pair) -> Image:
@@ -81,6 +112,18 @@ class PairDataset:
         if self.channels is None:
             return image
         return adapt_channels(image, self.channels, name=str(pair.image))
+
+
+def compare_counts(what: str, found: int, official: int) -> tuple[str, ...]:
+    """A note for `describe` where a split holds other than the official number of pictures; it is logged, too.
+
+    Many people use parts of a data set, so this is no error.
+    """
+    if found == official:
+        return ()
+    note = f"{what} has {found} pictures here, officially {official}: published scores are on all of them"
+    logging.getLogger("pixelwise").warning(note)
+    return (note,)
 
 
 def read_classes(mask: MaskSource, labels: LabelSet) -> ClassMap:

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,6 +55,30 @@ class Channels:
         return str(self.files[0])
 
 
+class DrawnImage(ABC):
+    """A picture that stands in no file of its own: one of many in an archive, or made from other files.
+
+    Attributes:
+        path: the file that an error names.
+        files: all files that it depends on.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+
+    @abstractmethod
+    def draw(self) -> Image:
+        """The picture, (H, W, C) uint8, uint16 or float32.
+
+        Raises:
+            DataError: a file cannot be read.
+        """
+
+    @abstractmethod
+    def __str__(self) -> str:
+        """What an error calls it, and what tells it from every other picture: the file and the place in it."""
+
+
 class DrawnMask(ABC):
     """A mask that stands in no file of its own: drawn from outlines, or put together from several files.
 
@@ -85,17 +109,23 @@ class DrawnMask(ABC):
         return str(self.path)
 
 
-ImageSource = Path | Channels
+ImageSource = Path | Channels | DrawnImage
 MaskSource = Path | DrawnMask
 
 
 @dataclass(frozen=True)
 class Pair:
-    """The files of one sample, before anything is decoded."""
+    """The files of one sample, before anything is decoded.
+
+    Attributes:
+        mask: of the head "labels"; None where the picture is unlabelled.
+        more: {head: mask} of the other heads, where a data set has several.
+    """
 
     image: ImageSource
     mask: MaskSource | None
     name: str
+    more: Mapping[str, MaskSource] = field(default_factory=dict, hash=False)
 
 
 class Dataset(Protocol):
@@ -139,3 +169,13 @@ def adapt_channels(image: NDArray[Any], channels: int, *, name: str = "image") -
     raise ShapeError(
         f"{name} has {found} channels, the model takes {channels}; convert the picture or train on such ones"
     )
+
+
+def spread(count: int, wanted: int) -> list[int]:
+    """`wanted` of the indices 0…count − 1, evenly spread; all of them where there are no more.
+
+    >>> spread(10, 4), spread(2, 4)
+    ([0, 2, 5, 7], [0, 1])
+    """
+    wanted = min(wanted, count)
+    return [i * count // wanted for i in range(wanted)]

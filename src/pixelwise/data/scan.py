@@ -17,8 +17,16 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import ImageInfo, decode_mask, mask_orientation, mask_palette, read_image, read_info
-from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, files_of, path_of
+from pixelwise.data.decode import (
+    ImageInfo,
+    array_info,
+    decode_mask,
+    mask_orientation,
+    mask_palette,
+    read_image,
+    read_info,
+)
+from pixelwise.data.sample import DrawnImage, DrawnMask, ImageSource, MaskSource, Pair, files_of, path_of
 from pixelwise.errors import DataError
 from pixelwise.files import write_text
 from pixelwise.labels import pack_color
@@ -205,15 +213,18 @@ def image_statistics(source: ImageSource) -> ImageStatistics:
         DataError: it cannot be read.
     """
     image: NDArray[Any] = read_image(source)
-    info = read_info(source)
+    info = array_info(image) if isinstance(source, DrawnImage) else read_info(source)
     not_finite = None
     if image.dtype.kind == "f" and not np.isfinite(image).all():
         row, column = np.argwhere(~np.isfinite(image))[0][:2]
         not_finite = int(row), int(column)
         image = np.nan_to_num(image, posinf=0, neginf=0)
     digest = hashlib.blake2b(digest_size=16)
-    for file in files_of(source):
-        digest.update(file.read_bytes())
+    if isinstance(source, DrawnImage):  # its file may hold many others
+        digest.update(image.tobytes())
+    else:
+        for file in files_of(source):
+            digest.update(file.read_bytes())
     return ImageStatistics(info, digest.hexdigest(), thumbnail(image), not_finite)
 
 
