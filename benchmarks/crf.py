@@ -27,9 +27,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from pixelwise.crf import model
-from pixelwise.crf.lattice import Team, available_threads
 from pixelwise.crf.model import DenseCRF
+from pixelwise.crf.numba_engine import position_lattice
+from pixelwise.crf.threads import Team, available_threads
 
 SETTINGS = {"b1": (67.0, 3.0, 4.0), "b2": (80.0, 13.0, 10.0)}
 STEPS = 10
@@ -84,7 +84,7 @@ def ours(
 ) -> NDArray[np.float32]:
     """Our marginals (K, H, W); the lattice of positions is built anew unless it may be kept."""
     if not keep:
-        model._position_lattice.cache_clear()
+        position_lattice.cache_clear()
     return built(unary, image, name, threads).infer(STEPS)
 
 
@@ -107,7 +107,7 @@ def timed(work: Callable[[], NDArray[np.float32]]) -> tuple[NDArray[np.float32],
 def phases(unary: NDArray[np.float32], image: NDArray[np.uint8], name: str, threads: int) -> str:
     """Milliseconds of each phase of one call."""
     marks = [time.perf_counter()]
-    model._position_lattice.cache_clear()
+    position_lattice.cache_clear()
     crf = DenseCRF(unary, threads=threads)
     marks.append(time.perf_counter())
     crf.add_gaussian(3, 3)
@@ -118,7 +118,7 @@ def phases(unary: NDArray[np.float32], image: NDArray[np.uint8], name: str, thre
     plan = crf._planned()
     marks.append(time.perf_counter())
     spent = {"start": 0.0, "update": 0.0, "blur": 0.0, "end": 0.0}
-    messages, sums, marginals = plan.new_rows(), plan.new_rows(), crf._empty()
+    messages, sums, marginals = plan.new_rows(), plan.new_rows(), plan.empty()
     with Team(plan.threads) as team:
         for step in range(STEPS + 1):
             begin = time.perf_counter()

@@ -137,7 +137,7 @@ def test_keys_that_do_not_fit_are_as_good(monkeypatch):
     points = np.random.default_rng(0).normal(size=(5, 300)) * 3
     values = np.random.default_rng(1).random((300, 2))
     exact = Lattice(points)
-    monkeypatch.setattr(lattice, "LARGEST_KEY", 1)
+    monkeypatch.setattr("pixelwise.crf.elevation.LARGEST_KEY", 1)
     hashed = Lattice(points)
     np.testing.assert_array_equal(hashed.offsets, exact.offsets)
     np.testing.assert_array_equal(hashed.filter(values), exact.filter(values))
@@ -161,7 +161,9 @@ def test_a_point_alone():
 @pytest.mark.parametrize(
     ("points", "error", "message"),
     [
-        (np.zeros(4), ShapeError, r"features are \(4,\): expected \(D, N\)"),
+        (np.zeros(4), ShapeError, r"features are \(4,\) of float64: expected \(D, N\) numbers"),
+        (np.zeros((1, 4), complex), ShapeError, r"features are \(1, 4\) of complex128"),
+        (np.array([["a", "b"]]), ShapeError, r"features are \(1, 2\) of <U1"),
         (np.zeros((2, 0)), ShapeError, r"features are \(2, 0\)"),
         (np.array([[0.0, np.nan]]), BadOption, "not finite"),
         (np.array([[0.0, np.inf]]), BadOption, "not finite"),

@@ -9,15 +9,15 @@ EXAMPLES = {"out1": "im1", "out1-b": "im1", "out2": "im2", "out3": "im3"}
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize(("engine", "threads"), [("numba", 1), ("numba", 2), ("torch", 1)])
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_its_stored_marginals(real_data, example, threads):
+def test_its_stored_marginals(real_data, example, engine, threads):
     import cv2
 
     folder = real_data / "crf" / "pydensecrf"
     image = cv2.imread(str(folder / f"{EXAMPLES[example]}.png"))  # BGR, as its example reads it
     stored = np.load(folder / f"{example}_pydensecrf_Q.npz")
-    crf = DenseCRF(stored["unary"].reshape(-1, *image.shape[:2]), threads=threads)
+    crf = DenseCRF(stored["unary"].reshape(-1, *image.shape[:2]), engine=engine, threads=threads)
     crf.add_gaussian(3, 3)
     crf.add_bilateral(image, 80, 13, 10)
     expected = stored["Q"].reshape(-1, *image.shape[:2])

@@ -1,9 +1,5 @@
-import logging
-import os
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,63 +53,6 @@ def test_operations_are_numpys():
     np.testing.assert_allclose(out, np.array(expected, np.float32), rtol=1e-6, atol=1e-6)
     assert largest == a.max()
     assert total == pytest.approx(float(a.sum()), rel=1e-5)
-
-
-def test_one_line_says_that_it_compiles(caplog):
-    announcement = vectors._Announcement()
-
-    class Event:
-        data = {"dispatcher": type("D", (), {"py_func": vectors.compiled})}  # noqa: RUF012
-
-    with caplog.at_level(logging.INFO, "pixelwise"):
-        announcement.on_start(Event())
-        announcement.on_start(Event())
-    assert [record.getMessage() for record in caplog.records] == [
-        "compiling the CRF for this machine, once: some seconds"
-    ]
-
-
-def test_kernels_work_where_nothing_can_be_cached(monkeypatch):
-    """numba refuses to make a caching kernel where no folder can be written; then it is made without."""
-    real = vectors._njit
-
-    def refusing(cache=False, **options):
-        if cache:
-            raise RuntimeError("cannot cache function 'f': no locator available for file 'f.py'")
-        return real(**options)
-
-    monkeypatch.setattr(vectors, "_njit", refusing)
-    assert vectors.compiled(lambda x: x + 1)(2) == 3
-
-
-def test_the_cache_goes_elsewhere_where_the_package_cannot_be_written(tmp_path):
-    """A `__pycache__` that is a file stands for a read-only folder, which root could write to."""
-    package = tmp_path / "lib" / "pixelwise"
-    (package / "crf").mkdir(parents=True)
-    source = Path(vectors.__file__).parents[1]
-    for name in ("__init__.py", "version.py", "crf/__init__.py", "crf/vectors.py", "crf/lattice_kernels.py"):
-        shutil.copy(source / name, package / name)
-    (package / "crf" / "__pycache__").touch()
-    code = """
-import logging
-logging.basicConfig(level=logging.INFO)
-import numpy as np
-from pixelwise.crf.lattice_kernels import blur_masses
-blur_masses(np.zeros(2), np.array([0, -2], np.int32))
-"""
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(tmp_path / "lib"),
-        "HOME": str(tmp_path),
-        "XDG_CACHE_HOME": str(tmp_path),
-    }
-    environment.pop("NUMBA_CACHE_DIR", None)
-    runs = [
-        subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
-        for _ in range(2)
-    ]
-    assert list(tmp_path.glob("**/*.nbi"))
-    assert ["compiling the CRF" in run.stderr for run in runs] == [True, False]
 
 
 def test_importing_the_crf_imports_no_torch():

@@ -11,7 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pixelwise.crf.dense import dense_crf as dense_crf
+    from pixelwise.crf.edge_filter import DomainTransform as DomainTransform
+    from pixelwise.crf.edge_filter import domain_transform as domain_transform
     from pixelwise.crf.lattice import Lattice as Lattice
+    from pixelwise.crf.mean_field import MeanField as MeanField
     from pixelwise.crf.model import DenseCRF as DenseCRF
     from pixelwise.crf.parameters import PRESETS as PRESETS
     from pixelwise.crf.parameters import CRFParameters as CRFParameters
@@ -22,6 +25,9 @@ _HOME = {
     "CRFParameters": "pixelwise.crf.parameters",
     "PRESETS": "pixelwise.crf.parameters",
     "Lattice": "pixelwise.crf.lattice",
+    "MeanField": "pixelwise.crf.mean_field",
+    "domain_transform": "pixelwise.crf.edge_filter",
+    "DomainTransform": "pixelwise.crf.edge_filter",
 }
 
 __all__ = [*_HOME]

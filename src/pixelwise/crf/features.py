@@ -1,11 +1,13 @@
 """The points between which the CRF's Gaussians act: positions and colors in units of the standard deviations."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from pixelwise.crf.arrays import kind_of
 from pixelwise.errors import BadOption, ShapeError
 
 Sigma = float | Sequence[float]
@@ -41,18 +43,20 @@ def colors(image: ArrayLike, shape: Sequence[int], sigma: Sigma) -> NDArray[np.f
         BadOption: a sigma is not a positive number, or there are not as many as channels.
     """
     given: NDArray[Any] = np.asarray(image)
-    if given.shape[: len(shape)] != tuple(shape) or given.ndim > len(shape) + 1 or not given.size:
-        raise ShapeError(
-            f"image is {given.shape}: expected {tuple(shape)} and channels last, as the labels' scores have"
-        )
-    if given.dtype.kind not in "uif":
-        raise ShapeError(f"image is of {given.dtype}: expected whole numbers or floats")
-    channels = given.reshape(
-        given.size if given.ndim == len(shape) else -1, 1 if given.ndim == len(shape) else given.shape[-1]
-    )
+    check_image(given, shape)
+    channels = given.reshape(math.prod(shape), -1)
     deviations = deviations_of(sigma, channels.shape[1], "sigma of colors", "channels")
     with np.errstate(over="ignore"):  # the lattice refuses what is not finite
         return np.ascontiguousarray((channels.astype(np.float32) / deviations).T)
+
+
+def check_image(image: Any, shape: Sequence[int]) -> None:
+    """Raise ShapeError unless an array or tensor is numbers (*shape, C) or (*shape)."""
+    given = tuple(image.shape)
+    if given[: len(shape)] != tuple(shape) or len(given) > len(shape) + 1 or not math.prod(given):
+        raise ShapeError(f"image is {given}: expected {tuple(shape)} and channels last, as the labels' scores have")
+    if kind_of(image) not in "uif":
+        raise ShapeError(f"image is of {image.dtype}: expected whole numbers or floats")
 
 
 def deviations_of(sigma: Sigma, count: int, name: str, of: str) -> NDArray[np.float32]:

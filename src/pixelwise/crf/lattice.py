@@ -13,90 +13,20 @@ and more is an error. It may add up to three points of zeros where N is no multi
 """
 
 import math
-import os
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from itertools import pairwise
-from typing import Any, Self, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixelwise.crf import lattice_kernels as kernels
+from pixelwise.crf.elevation import elevation, key_multipliers
+from pixelwise.crf.threads import Team, available_threads
 from pixelwise.crf.vectors import WIDTH
-from pixelwise.errors import BadOption, ShapeError
+from pixelwise.errors import ShapeError
 
 Floats = NDArray[np.float32]
-Result = TypeVar("Result")
 POINTS_PER_THREAD = 8192  # fewer are not worth a thread
-PARTS_PER_THREAD = 4  # so that a thread that was held up does not hold up the others
-FLOATS_PER_PART = 1 << 15
-FARTHEST = 2.0**20  # an elevated coordinate's largest absolute value: float32 still tells 1/16 there
-LARGEST_KEY = 2**62
-
-
-class Team:
-    """Threads that work through a list together, the caller among them.
-
-    The kernels have one thread each and let go of Python's lock, as in `layers/resample_kernels.py`.
-    """
-
-    def __init__(self, threads: int) -> None:
-        self.threads = threads
-        self._pool = ThreadPoolExecutor(threads - 1) if threads > 1 else None
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *failure: object) -> None:
-        if self._pool is not None:
-            self._pool.shutdown()
-
-    def run(self, job: Callable[..., Result], items: Sequence[Any]) -> list[Result]:
-        """The job's results, one item each, in their order; each thread takes the next item that is left."""
-        if self._pool is None or len(items) < 2:
-            return [job(item) for item in items]
-        results: dict[int, Result] = {}
-        left = iter(range(len(items)))
-
-        def work() -> None:
-            for i in left:
-                results[i] = job(items[i])
-
-        others = [self._pool.submit(work) for _ in range(min(self.threads, len(items)) - 1)]
-        work()
-        for other in others:
-            other.result()
-        return [results[i] for i in range(len(items))]
-
-    def parts(self, count: int, width: int, together: Callable[[int], bool]) -> list[tuple[int, int]]:
-        """Spans that cover 0…count − 1 rows of so many floats, for `run`: a few for each thread, none too small.
-
-        Args:
-            together: whether item i must be in one span with item i − 1.
-        """
-        wanted = min(PARTS_PER_THREAD * self.threads, count * width // FLOATS_PER_PART) if self.threads > 1 else 1
-        cuts = [0]
-        for part in range(1, wanted):
-            cut = max(count * part // wanted, cuts[-1])
-            while 0 < cut < count and together(cut):
-                cut += 1
-            cuts.append(cut)
-        return [span for span in pairwise([*cuts, count]) if span[0] < span[1]]
-
-
-def available_threads(threads: int | None = None) -> int:
-    """The number asked for, or that of the processors this process may use.
-
-    Raises:
-        BadOption: less than 1.
-    """
-    if threads is None:
-        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise BadOption(f"threads is {threads!r}: expected a whole number from 1 up, or None for all processors")
-    return threads
 
 
 def bands(num_points: int, threads: int) -> list[int]:
@@ -148,8 +78,8 @@ class Lattice:
         self.offsets = np.empty((self.num_points, corners), np.int32)
         self.weights = np.empty((self.num_points, corners), np.float32)
         self.reach = np.empty(-(-self.num_points // kernels.BLOCK) + 1, np.int32)
-        scale = _elevation(self.dimensions)
-        multipliers, steps = _keys(points, scale)
+        scale = elevation(self.dimensions)
+        multipliers, steps = key_multipliers(points.min(1), points.max(1))
 
         def find_simplices(band: tuple[int, int]) -> tuple[NDArray[np.int32], int, NDArray[np.int64], int]:
             return kernels.simplices(points, scale, multipliers, steps, self.offsets, self.weights, self.reach, *band)
@@ -190,14 +120,14 @@ class Lattice:
         given = np.asarray(values, np.float32)
         if given.ndim != 2 or len(given) != self.num_points:
             raise ShapeError(f"values are {given.shape}: expected ({self.num_points}, L), a row for each point")
-        width = max(1, -(-given.shape[1] // WIDTH)) * WIDTH
+        width, registers = row_layout(max(1, given.shape[1]))
         padded = np.zeros((self.num_points, width), np.float32)
         padded[:, : given.shape[1]] = given
         flat, rows = padded.ravel(), np.zeros(self.num_rows * width, np.float32)
         with Team(len(self.bands) - 1) as team:
             spans = list(pairwise(self.bands))
             team.run(lambda band: kernels.splat(flat, self.offsets, self.weights, rows, width, *band), spans)
-            self.blur(rows, width, kernels.ONE_REGISTER, team, reverse=reverse)
+            self.blur(rows, width, registers, team, reverse=reverse)
             weights = self.weights * np.float32(self.scale)
             team.run(lambda band: kernels.slice_(flat, self.offsets, weights, rows, width, *band), spans)
         return padded[:, : given.shape[1]].copy()
@@ -249,53 +179,30 @@ class Lattice:
             self.reach[start // kernels.BLOCK : -(-stop // kernels.BLOCK)] += first
 
 
+def row_layout(num_labels: int) -> tuple[int, tuple[int, ...]]:
+    """Floats in a row of so many labels, and the registers to compute with at a time.
+
+    A row is padded to a multiple of all registers; a second and third turn cost about half a register each.
+
+    >>> row_layout(2), row_layout(21), row_layout(150)
+    ((8, (0,)), (24, (0, 0, 0)), (160, (0, 0, 0, 0)))
+    """
+    turns = {n: -(-num_labels // (n * WIDTH)) for n in (1, 2, 3, 4)}
+    registers = min(turns, key=lambda n: (turns[n] * (n + 0.5), -n))
+    return turns[registers] * registers * WIDTH, (0,) * registers
+
+
 def _points(features: ArrayLike) -> Floats:
     """Features as (D, N) float32, checked."""
-    with np.errstate(over="ignore"):
-        points = np.ascontiguousarray(features, np.float32)
-    if points.ndim != 2 or not points.size:
-        raise ShapeError(f"features are {points.shape}: expected (D, N), a column for each point, D and N from 1 up")
-    if not np.isfinite(points).all():
-        raise BadOption("features hold values that are not finite; check the image and the widths of the Gaussians")
-    return points
-
-
-def _elevation(dimensions: int) -> Floats:
-    """(D,): the diagonal of the map onto the plane, where the blur has standard deviation 1 (Adams et al., p. 5)."""
-    deviation = np.float32(math.sqrt(2 / 3) * (dimensions + 1))
-    return np.array([1 / math.sqrt((i + 2) * (i + 1)) * float(deviation) for i in range(dimensions)], np.float32)
-
-
-def _keys(points: Floats, scale: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Multipliers (D,) that turn coordinates into keys, and what a move along each of the D + 1 axes adds.
-
-    Where the coordinates' ranges, neighbors included, fit into 62 bits, keys are exact: digits of mixed radix. Where
-    not, multipliers are random odd numbers modulo 2⁶⁴; that two of a million vertices meet is less likely than 1e-6.
-    """
-    dimensions = len(points)
-    low, high = points.min(1) * scale.astype(float), points.max(1) * scale.astype(float)
-    # elevated coordinate j is Σ_{i > j} s_i f_i − j s_j f_j, features counted from 1; intervals add up
-    above = np.array([[low[j:].sum(), high[j:].sum()] for j in range(dimensions)])
-    below = np.array([[-j * high[j - 1], -j * low[j - 1]] if j else [0.0, 0.0] for j in range(dimensions)])
-    interval = above + below
-    farthest = max(float(np.abs(interval).max()), dimensions * float(np.abs([low[-1], high[-1]]).max()))
-    if farthest > FARTHEST:
-        raise BadOption(
-            f"features reach {farthest:.3g} lattice units, more than {FARTHEST:.0f}: "
-            "a Gaussian is too narrow for the range of its image or positions; widen it"
+    given = np.asarray(features)
+    if given.ndim != 2 or not given.size or given.dtype.kind not in "fiu":
+        raise ShapeError(
+            f"features are {given.shape} of {given.dtype}: expected (D, N) numbers, a column for each point, "
+            "D and N from 1 up"
         )
-    # a vertex is at most 2.5(D + 1) from its point, a neighbor D farther
-    ranges = [math.ceil(top - bottom) + 8 * (dimensions + 1) for bottom, top in interval.tolist()]
-    if math.prod(ranges) < LARGEST_KEY:
-        multipliers = [math.prod(ranges[:i]) for i in range(dimensions)]
-    else:
-        random = np.random.default_rng(0)
-        multipliers = [int(value) | 1 for value in random.integers(-(2**63), 2**63 - 1, dimensions)]
     with np.errstate(over="ignore"):
-        whole = np.array(multipliers, np.int64)
-        along = np.full(dimensions + 1, whole.sum(), np.int64)
-        along[:-1] -= (dimensions + 1) * whole
-    return whole, along
+        points = np.ascontiguousarray(given, np.float32)
+    return points
 
 
 def _blur_axis(rows: Floats, width: int, chains: NDArray[np.int32], registers: tuple[int, ...], team: Team) -> None:

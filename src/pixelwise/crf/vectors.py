@@ -7,18 +7,21 @@ them.
 
 Nothing here checks an index: the callers' rows are as long as they say.
 
-numba does not see that a kernel uses something of another file that was changed, this one or a constant: after such
-a change, delete the cached kernels (`__pycache__/*.nbi`).
+numba does not see that a kernel uses something of another file that was changed, this one or a constant. So the names
+of cached files carry a hash of all the kernels' sources, and a new version never runs kernels of an older one.
 """
 
+import hashlib
 import logging
 from collections.abc import Callable
+from contextlib import suppress
+from importlib import resources
 from typing import Any, TypeVar, cast
 
 import numba
 from llvmlite import ir
 from numba import extending, types
-from numba.core import cgutils, event
+from numba.core import caching, cgutils, event
 from numba.core.datamodel import models
 
 WIDTH = 8  # float32 in a register
@@ -37,27 +40,70 @@ Kernel = TypeVar("Kernel", bound=Callable[..., Any])
 def compiled(kernel: Kernel) -> Kernel:
     """The kernel compiled by numba at first use, without Python's lock, and cached where any folder can be written.
 
-    numba keeps what it compiled beside the module, else in the user's cache folder; with neither it compiles anew in
-    each process. No fast math: two kernels give the same bits wherever they do the same operations.
+    numba keeps what it compiled beside the module, else in the user's cache folder; with neither, or where the disk is
+    full or the files are damaged, it compiles anew in each process. No fast math: two kernels give the same bits
+    wherever they do the same operations.
     """
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy"}
+    kernel.__qualname__ = f"{kernel.__qualname__}_{_SOURCES}"  # numba names its files so
     try:
-        return cast(Kernel, _njit(cache=True, **options)(kernel))
-    except RuntimeError:  # "cannot cache function: no locator available"
-        return cast(Kernel, _njit(**options)(kernel))
+        dispatcher = _njit(cache=True, **options)(kernel)
+        dispatcher._cache = _Cache(kernel)
+    except (RuntimeError, OSError):  # "cannot cache function: no locator available"
+        dispatcher = _njit(**options)(kernel)
+    return cast(Kernel, dispatcher)
+
+
+def _hash_of_sources() -> str:
+    """Twelve digits that change with any file that kernels are made of."""
+    folder = resources.files("pixelwise.crf")
+    files = {file.name: file for file in folder.iterdir() if file.name.endswith(("_kernels.py", "vectors.py"))}
+    return hashlib.sha256(b"".join(files[name].read_bytes() for name in sorted(files))).hexdigest()[:12]
+
+
+_SOURCES = _hash_of_sources()
+
+
+class _Cache(caching.FunctionCache):
+    """numba's cache, but what cannot be read or written is only compiled again."""
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """What was compiled for this signature, None where nothing is."""
+        try:
+            return super().load_overload(sig, target_context)
+        except Exception as error:  # whatever a damaged file gives
+            _log.debug("cannot read %s: %s", self.cache_path, error)
+            with suppress(OSError):
+                self.flush()
+            return None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep it."""
+        try:
+            super().save_overload(sig, data)
+        except Exception as error:  # no space, no permission
+            _log.debug("cannot write %s: %s", self.cache_path, error)
 
 
 class _Announcement(event.Listener):
-    """One line in the log when the first of the package's kernels is compiled, not when it comes from the cache."""
+    """One line when the first of the package's kernels is compiled, not when it comes from the cache.
+
+    A warning, as Python shows these on stderr where nobody has set up logging; `getLogger("pixelwise")` turns it off.
+    """
 
     def __init__(self) -> None:
         self.made = False
 
     def on_start(self, event: Any) -> None:
         """Numba starts to compile."""
-        if not self.made and event.data["dispatcher"].py_func.__module__.startswith("pixelwise.crf."):
+        dispatcher = event.data["dispatcher"]
+        if not self.made and dispatcher.py_func.__module__.startswith("pixelwise.crf."):
             self.made = True
-            _log.info("compiling the CRF for this machine, once: some seconds")
+            kept = isinstance(dispatcher._cache, _Cache)
+            _log.warning(
+                "compiling the CRF for this machine, %s: some seconds",
+                "once" if kept else "as in every process, since no folder for NUMBA_CACHE_DIR can be written",
+            )
 
     def on_end(self, event: Any) -> None:
         """Nothing to say."""
