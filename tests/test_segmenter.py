@@ -11,11 +11,15 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import pixelwise
+from pixelwise.crf import PRESETS, CRFParameters
+from pixelwise.data.sample import Sample
 from pixelwise.errors import CheckpointError, DataError, LabelError, ShapeError
+from pixelwise.inference.predict import predict_image
+from pixelwise.inference.refine import Refinement
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
-from pixelwise.segmenter import Seen, Segmenter
+from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
 
 OPTIONS = {"num_classes": 3, "width": 0.0625, "depth": 3}
 
@@ -143,3 +147,84 @@ def test_pictures_that_were_trained_on_are_told_by_digest_or_name(tmp_path):
     assert (seen.digests, seen.names) == ({"12"}, {"y"})
     found.digests = ()
     assert found.trained_pictures == (("x", ""), ("y", ""))
+
+
+TUNED = Refinement(
+    CRFParameters(bilateral_sigma_pixels=10, bilateral_sigma_color=40, normalization="after"),
+    steps=3,
+    origin="tuned on 20 pictures of val: mean IoU +0.012 (95 % interval +0.004 to +0.019)",
+)
+
+
+def test_a_crf_is_stored_only_where_there_is_one(segmenter, tmp_path):
+    plain = segmenter.save(tmp_path / "plain.safetensors").read_bytes()
+    assert b"crf" not in plain
+    assert pixelwise.load(tmp_path / "plain.safetensors").refinement is None
+    segmenter.refinement = TUNED
+    segmenter.save(tmp_path / "tuned.safetensors")
+    again = pixelwise.load(tmp_path / "tuned.safetensors")
+    assert again.refinement == TUNED
+    again.refinement = None
+    assert again.save(tmp_path / "again.safetensors").read_bytes() == plain
+
+
+@pytest.mark.parametrize(
+    ("crf", "match"),
+    [
+        (None, "NoneType"),
+        ({"steps": 10, "origin": ""}, "parameters"),
+        (TUNED.to_record() | {"steps": "many"}, "steps is 'many'"),
+        (TUNED.to_record() | {"parameters": {"bilateral_weight": -1}}, "bilateral_weight is -1"),
+    ],
+)
+def test_a_damaged_crf_is_one_line(segmenter, tmp_path, crf, match):
+    path = segmenter.save(tmp_path / "m.safetensors")
+    with safe_open(path, "pt") as file:
+        record = json.loads(file.metadata()["pixelwise"])
+    save_file(dict(segmenter.network.state_dict()), path, metadata={"pixelwise": json.dumps(record | {"crf": crf})})
+    with pytest.raises(CheckpointError, match=f"m.safetensors does not fit its own record .*{match}.*copy it again"):
+        pixelwise.load(path)
+
+
+def test_the_stored_crf_is_used_unless_it_is_left_out(segmenter, photo):
+    _, pixels = photo
+    alone, preset = segmenter.predict(pixels), segmenter.predict(pixels, crf=True)
+    assert segmenter.refinement_for(None) is None
+    assert segmenter.refinement_for(True).parameters == PRESETS["deeplab_code"]
+    assert segmenter.refinement_for(True).origin == "preset deeplab_code, not tuned on this data"
+    segmenter.refinement = TUNED
+    assert segmenter.refinement_for(None) is segmenter.refinement_for(True) is TUNED
+    assert segmenter.refinement_for(False) is None
+    own = predict_image(segmenter.network, segmenter.normalization, pixels, confidence=True, refinement=TUNED)
+    for crf in (None, True):
+        found = segmenter.predict(pixels, crf=crf)
+        assert (found.labels == own.labels).all()
+        assert (found.confidence == own.confidence).all()
+        assert (segmenter.predict_dense(pixels, crf=crf).labels == own.labels).all()
+    assert (segmenter.predict(pixels, crf=False).confidence == alone.confidence).all()
+    assert (preset.confidence != alone.confidence).any()
+    assert (preset.confidence != own.confidence).any()
+
+
+def test_an_evaluation_uses_the_stored_crf_and_names_it(segmenter, photo):
+    _, pixels = photo
+
+    class One:
+        labels = {"labels": segmenter.labels}  # noqa: RUF012
+
+        def __len__(self):
+            return 1
+
+        def __getitem__(self, index):
+            return Sample(pixels, {"labels": (pixels[..., 0] // 86).astype(np.uint8)}, "photo")
+
+    plain = evaluate_pictures(segmenter, One())
+    assert "CRF" not in plain.protocol
+    assert "preset deeplab_code, not tuned on this data" in evaluate_pictures(segmenter, One(), crf=True).protocol
+    segmenter.refinement = TUNED
+    own = evaluate_pictures(segmenter, One())
+    assert own.protocol.endswith(TUNED.describe())
+    assert (own.scores.confusion != plain.scores.confusion).any()
+    assert (evaluate_pictures(segmenter, One(), crf=False).scores.confusion == plain.scores.confusion).all()
+    assert pixelwise.evaluate(segmenter, One()).mean_iou == own.scores.mean_iou
+    assert pixelwise.evaluate(segmenter, One(), crf=False).mean_iou == plain.scores.mean_iou

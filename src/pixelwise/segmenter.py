@@ -22,12 +22,13 @@ from torch import nn
 
 from pixelwise.data.decode import decode_image
 from pixelwise.data.sample import Dataset
-from pixelwise.errors import CheckpointError, LabelError, ShapeError, UnknownName
+from pixelwise.errors import BadOption, CheckpointError, LabelError, ShapeError, UnknownName
 from pixelwise.files import replacing, write_text
 from pixelwise.inference.evaluate import Evaluation, evaluate_network
 from pixelwise.inference.heatmap import class_heatmap
 from pixelwise.inference.pictures import confidence_png, overlay, palette_png, polygons, write_picture
 from pixelwise.inference.predict import DensePrediction, Precision, predict_image
+from pixelwise.inference.refine import Refinement, preset_for
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
@@ -119,6 +120,10 @@ class Segmenter:
         precision: what `predict` uses: "bf16" only where validation showed nearly the same labels.
         trained_on: names of the pictures it was trained on, so that an evaluation can leave them out.
         digests: of their files' bytes, in the same order; "" where unknown, empty in files of older versions.
+        refinement: a dense CRF behind the network, used wherever it predicts; it is stored because it helped.
+
+    Raises:
+        BadOption: the network takes levels of 0–255 (CRF-RNN), and the normalization divides them.
     """
 
     network: nn.Module
@@ -130,11 +135,42 @@ class Segmenter:
     precision: Precision = "fp32"
     trained_on: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
+    refinement: Refinement | None = None
+
+    def __post_init__(self) -> None:
+        fixed = not self.normalization.per_picture and set(self.normalization.deviation) == {1.0}
+        if self.ends_in_crf and not fixed:
+            raise BadOption(
+                f"{type(self.network).__name__} compares colors in levels of 0–255: its normalization must have "
+                f"deviation 1 and not be per picture, got deviation {self.normalization.deviation}"
+                f"{', per picture' if self.normalization.per_picture else ''}"
+            )
 
     @property
     def trained_pictures(self) -> tuple[tuple[str, str], ...]:
         """(name, digest) of each picture it was trained on; "" for a digest that is not known."""
         return tuple(zip_longest(self.trained_on, self.digests[: len(self.trained_on)], fillvalue=""))
+
+    @property
+    def ends_in_crf(self) -> bool:
+        """Whether the network has a CRF as its last layers, which takes levels of 0–255 (CRF-RNN)."""
+        return bool(getattr(self.network, "takes_levels", False))
+
+    def refinement_for(self, crf: bool | None) -> Refinement | None:
+        """The CRF behind the network.
+
+        Args:
+            crf: None for the model's own, or none where it has none; True for its own, or the preset of its network
+                (`inference.refine.preset_for`) where it has none; False for none.
+
+        Raises:
+            BadOption: one is wanted behind a network that ends in one.
+        """
+        if crf is None:
+            return self.refinement
+        if crf and self.ends_in_crf:
+            raise BadOption(f"{self.architecture['builder']} ends in a CRF of its own; leave out crf (--crf)")
+        return (self.refinement or preset_for(str(self.architecture["builder"]))) if crf else None
 
     def predict(
         self,
@@ -143,20 +179,23 @@ class Segmenter:
         precision: Precision | None = None,
         flip: bool = False,
         confidence: bool = True,
+        crf: bool | None = None,
     ) -> Prediction:
         """The classes of a picture: a path, or an array (H, W, C) or (H, W) as the training pictures were.
 
         Args:
             precision: "fp32" or "bf16"; the model's own if left out.
             flip: average the probabilities with those of the mirrored picture.
-            confidence: give the probabilities, too; without them it is quicker.
+            confidence: give the probabilities, too; without them it is quicker. Behind a CRF these are its marginals.
+            crf: see `refinement_for`.
 
         Raises:
             DataError: the file cannot be read.
             ShapeError: its channels are not the network's.
+            BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels.
         """
         name, pixels = _opened(image)
-        dense = self.predict_dense(pixels, precision=precision, flip=flip, confidence=confidence, name=name)
+        dense = self.predict_dense(pixels, precision=precision, flip=flip, confidence=confidence, crf=crf, name=name)
         return Prediction(dense.labels, dense.confidence, pixels, self.labels, name)
 
     def predict_dense(
@@ -166,6 +205,7 @@ class Segmenter:
         precision: Precision | None = None,
         flip: bool = False,
         confidence: bool = False,
+        crf: bool | None = None,
         name: str = "image",
     ) -> DensePrediction:
         """Labels (H, W) of an array (H, W, C), and the confidence only where asked for: the fast path."""
@@ -177,13 +217,14 @@ class Segmenter:
             precision=precision or self.precision,
             flip=flip,
             confidence=confidence,
+            refinement=self.refinement_for(crf),
             name=name,
         )
 
     def heatmap(
         self, image: str | Path | NDArray[Any], name: str, *, precision: Precision | None = None
     ) -> NDArray[np.float32]:
-        """The probability 0–1 of a class at every pixel, (H, W).
+        """The probability 0–1 of a class at every pixel, (H, W), by the network alone, without a CRF.
 
         Args:
             image: as for `predict`.
@@ -243,6 +284,8 @@ class Segmenter:
             "digests": list(self.digests),
             "versions": _versions(),
         }
+        if self.refinement is not None:
+            record["crf"] = self.refinement.to_record()
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.network.state_dict().items()}
         content = serialize(tensors, metadata={KEY: json.dumps(record, sort_keys=True)})
         with replacing(path) as beside:
@@ -288,6 +331,7 @@ class Segmenter:
                 record["precision"],
                 tuple(record["trained_on"]),
                 tuple(record.get("digests", ())),
+                Refinement.from_record(record["crf"]) if "crf" in record else None,
             )
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:
             what = " ".join(str(error).split())[:300]
@@ -305,14 +349,23 @@ def load(path: str | Path) -> Segmenter:
     return Segmenter.load(path)
 
 
-def evaluate(segmenter: Segmenter, dataset: Dataset, *, progress: Callable[[int, int], None] | None = None) -> Scores:
+def evaluate(
+    segmenter: Segmenter,
+    dataset: Dataset,
+    *,
+    crf: bool | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Scores:
     """The scores of a segmenter on a data set, from one confusion matrix at the masks' own sizes.
+
+    Args:
+        crf: see `Segmenter.refinement_for`.
 
     Raises:
         DataError: the data set is empty.
         LabelError: its classes are not the segmenter's.
     """
-    return evaluate_pictures(segmenter, dataset, progress=progress).scores
+    return evaluate_pictures(segmenter, dataset, crf=crf, progress=progress).scores
 
 
 def evaluate_pictures(
@@ -320,6 +373,7 @@ def evaluate_pictures(
     dataset: Dataset,
     *,
     flip: bool = False,
+    crf: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
     """The same with each picture's own score; `flip` averages with the mirrored pictures."""
@@ -336,6 +390,7 @@ def evaluate_pictures(
         dataset,
         precision=segmenter.precision,
         flip=flip,
+        refinement=segmenter.refinement_for(crf),
         progress=progress,
     )
 

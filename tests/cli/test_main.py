@@ -220,7 +220,7 @@ def test_documented_commands_exist():
     assert len(found) > 15
     for file, (verb, *rest) in found:
         assert verb in commands, (file, verb)
-        known = {option for parameter in commands[verb].params for option in parameter.opts}
+        known = {name for option in commands[verb].params for name in (*option.opts, *option.secondary_opts)}
         assert {word for word in rest if word.startswith("--")} <= known, (file, verb, rest)
 
 

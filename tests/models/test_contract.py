@@ -41,6 +41,7 @@ PARAMETERS = {
     "deeplab_4x4_rate8": (21, 65_140_565),
     "deeplab_largefov": (21, 20_505_429),
     "deeplab_msc_largefov": (21, 21_711_550),
+    "crfrnn_fcn8s": (21, 134_362_751 + 21 * 21 * 16 * 2 + 21 + 3 * 21 * 21),
     "dilation_frontend": (21, 134_346_581),
     "dilation7": (11, 134_312_343),
     "dilation8": (21, 141_149_720),
@@ -173,7 +174,8 @@ def test_a_model_file_goes_round(name, tmp_path):
     options = NARROW | {"in_channels": channels}
     network = awake(build(name, **options)).eval().to(memory_format=torch.channels_last)  # as a loaded one is
     labels = LabelSet(tuple("abcde"))
-    normalization = Normalization((100.0,) * channels, (50.0,) * channels)
+    deviation = 1.0 if getattr(network, "takes_levels", False) else 50.0
+    normalization = Normalization((100.0,) * channels, (deviation,) * channels)
     architecture = {"builder": name, "options": options}
     file = Segmenter(network, normalization, labels, architecture).save(tmp_path / "model.safetensors")
     images = pictures(name, 1, 20, 31)

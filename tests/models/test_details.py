@@ -33,6 +33,7 @@ DROPOUTS = {
     "deeplab_4x4_rate8": [HALF] * 2,
     "deeplab_largefov": [HALF] * 2,
     "deeplab_msc_largefov": [HALF] * (2 + 5),  # a branch uses its own twice
+    "crfrnn_fcn8s": [HALF] * 2,
     "dilation_frontend": [HALF] * 2,
     "dilation7": [HALF] * 2,
     "dilation8": [HALF] * 2,

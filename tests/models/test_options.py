@@ -40,6 +40,8 @@ OTHER = {
     "kernel": 7,
     "convolution": "trivial",
     "boundary_refinement": False,
+    "training_steps": 10,
+    "steps": 3,
 }
 CASES = [
     (name, option)
@@ -103,6 +105,7 @@ VARIANTS = [
     ("fcn32s_two_headed", {"padding": "same", "geometric_classes": 2}),
     ("fcn16s_two_headed", {"padding": "same", "learn_upsampling": True}),
     ("fcn8s_two_headed", {"padding": "same"}),
+    ("crfrnn_fcn8s", {"padding": "same", "training_steps": 2, "steps": 1}),
     ("unet_valid", {"released": True, "depth": 3}),
     ("unet", {"depth": 3}),
     ("bayesian_segnet", {"release": "camvid"}),

@@ -266,6 +266,66 @@ def fabricate(run: Path, names: list[str], pictures: list[str] | None = None) ->
     return result
 
 
+def crf(*, helped: bool) -> dict[str, Any]:
+    """What a trial of a dense CRF leaves in result.json."""
+    settings = [
+        {
+            "bilateral_weight": 4.0,
+            "bilateral_sigma_pixels": pixels,
+            "bilateral_sigma_color": color,
+            "spatial_weight": 3.0,
+            "spatial_sigma_pixels": 3.0,
+            "normalization": "after",
+        }
+        for pixels in (20.0, 60.0)
+        for color in (5.0, 10.0, 20.0)
+    ]
+    return {
+        "parameters": settings[0],
+        "steps": 10,
+        "pictures": 12,
+        "mean_iou_without": 0.712,
+        "mean_iou_with": 0.731,
+        "gain": 0.019,
+        "interval": [0.008 if helped else -0.008, 0.031],
+        "helped": helped,
+        "tried": [{**setting, "mean_iou": 0.735 - 0.01 * i} for i, setting in enumerate(settings)],
+        "note": "the interval of 12 pictures is rough",
+    }
+
+
+@pytest.mark.parametrize("helped", [True, False])
+def test_the_trial_of_a_dense_crf_is_told_with_its_settings(tmp_path: Path, helped: bool) -> None:
+    result = fabricate(tmp_path, ["soil", "leaf"]) | {"crf": crf(helped=helped)}
+    (tmp_path / "result.json").write_text(json.dumps(result))
+    chosen = plan() | {"crf_pictures": 12}
+    chosen["reasons"] |= {"crf": "tried after training: the best of 6 settings"}
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(chosen, allow_unicode=True))
+    page = read(tmp_path)
+    text = page.text
+    low = "+0.008" if helped else "−0.008"
+    told = f"mean IoU 0.712 → 0.731 on 12 validation pictures (+0.019, 95 % interval {low} to +0.031)"
+    assert f"{told}: {'kept' if helped else 'not kept'}." in text
+    assert "Note: the interval of 12 pictures is rough." in text
+    assert ("It is part of the model" in text) == helped == ("(kept)" in text)
+    assert ("The model is the network alone" in text) == (not helped)
+    assert ("0.735 (kept) 4 20 5" if helped else "0.735 4 20 5") in text and "0.685 4 60 20" in text
+    assert "6 settings were tried" in text and "With weight 3 so are pixels within about 3" in text
+    assert {"crf", "12 pictures", "tried after training: the best of 6 settings"} <= set(page.words)
+
+
+def test_a_dense_crf_that_was_not_tried_to_the_end_says_why(tmp_path: Path) -> None:
+    result = fabricate(tmp_path, ["soil", "leaf"])
+    heading = "A dense CRF behind the network"
+    assert heading not in read(tmp_path).text  # neither planned nor tried
+    (tmp_path / "plan.yaml").write_text(yaml.safe_dump(plan() | {"crf_pictures": 12}))
+    assert f"{heading} One is tried after training; the run did not come to that." in read(tmp_path).text
+    failed = result | {"crf": {"helped": False, "note": "it was interrupted; --resume tries it again"}}
+    (tmp_path / "result.json").write_text(json.dumps(failed))
+    told = "Not tried to the end, and not kept: it was interrupted; --resume tries it again."
+    assert f"{heading} {told}" in read(tmp_path).text
+
+
 def test_a_finished_run_shows_every_number(tmp_path: Path) -> None:
     result = fabricate(tmp_path / "run", ["soil", "leaf", "fruit", "flower", "stone"])
     page = read(tmp_path / "run")

@@ -72,6 +72,14 @@ LabelsOption = Annotated[
     LabelsFrom,
     typer.Option("--labels", help="What tells the classes: masks, or a folder for each class of whole pictures."),
 ]
+CRFOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--crf/--no-crf",
+        help="Refine the labels with a dense CRF; with the model's own, where it has one, if left out.",
+        show_default=False,
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -228,9 +236,10 @@ def predict(
     resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results exist.")] = False,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture.")] = False,
+    crf: CRFOption = None,
 ) -> None:
     """Segment new pictures with a model: palette PNGs and overlays, names kept."""
-    from pixelwise.cli.show import progress_bar
+    from pixelwise.cli.show import print_preset, progress_bar
     from pixelwise.flow.predict import find_pictures, predict_files
     from pixelwise.segmenter import load
 
@@ -239,6 +248,8 @@ def predict(
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
     segmenter = load(model)
     pictures = find_pictures(inputs, out)
+    console = Console(highlight=False)
+    print_preset(console, segmenter, model, crf)
     with progress_bar("segmenting") as progress:
         done = predict_files(
             segmenter,
@@ -249,12 +260,13 @@ def predict(
             resume=resume,
             precision=precisions[precision],
             flip=flip,
+            crf=crf,
             progress=progress,
         )
-    console = Console(highlight=False)
+    own = " with the model's CRF" if segmenter.refinement is not None and crf is not False else ""
     skipped = f", {done.skipped} were there already" if done.skipped else ""
     console.print(
-        f"{done.written} picture{'s' if done.written != 1 else ''} segmented into {out}/{skipped}",
+        f"{done.written} picture{'s' if done.written != 1 else ''} segmented{own} into {out}/{skipped}",
         markup=False,
         soft_wrap=True,
     )
@@ -271,6 +283,7 @@ def evaluate(
     dataset: DatasetOption = None,
     split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
     flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored pictures.")] = False,
+    crf: CRFOption = None,
     as_: AsOption = None,
     classes: ClassesOption = None,
     labels: Annotated[
@@ -279,12 +292,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes; or on class folders."""
-    from pixelwise.cli.show import print_scores, progress_bar
+    from pixelwise.cli.show import print_preset, print_scores, progress_bar
     from pixelwise.data.answers import Answers
     from pixelwise.flow.evaluate import evaluate_folder
     from pixelwise.segmenter import load
 
     segmenter = load(model)
+    if not as_json:
+        print_preset(Console(highlight=False), segmenter, model, crf)
     with progress_bar("evaluating", quiet=as_json) as progress:
         part, evaluation = evaluate_folder(
             segmenter,
@@ -292,16 +307,66 @@ def evaluate(
             dataset=dataset,
             split=split,
             flip=flip,
+            crf=crf,
             answers=Answers.of(as_ or ()),
             classes=classes,
             labels=None if labels is None else labels.value,
             progress=progress,
         )
     if as_json:
-        record = {"split": part, "protocol": evaluation.protocol, "pictures": len(evaluation.pictures)}
+        refinement = getattr(evaluation, "refinement", None)  # class folders have none
+        record = {
+            "split": part,
+            "protocol": evaluation.protocol,
+            "pictures": len(evaluation.pictures),
+            "crf": None if refinement is None else refinement.to_record(),
+        }
         typer.echo(json.dumps(record | evaluation.scores.to_record(), ensure_ascii=False))
     else:
         print_scores(Console(highlight=False), part, evaluation)
+
+
+@app.command(name="tune-crf")
+def tune_crf(
+    model: ModelArgument,
+    data: FolderArgument,
+    dataset: DatasetOption = None,
+    split: Annotated[
+        str | None, typer.Option(help="Which part; val, else what the model was not trained on.", show_default=False)
+    ] = None,
+    pictures: Annotated[int, typer.Option(help="At most so many of it.")] = 100,
+    as_: AsOption = None,
+    classes: ClassesOption = None,
+    out: Annotated[
+        Path | None, typer.Option(metavar="MODEL2", help="A new model file; MODEL itself if left out.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search the settings of a dense CRF behind a model, and store them in the model if they help."""
+    from pixelwise.cli.show import print_tuned, progress_bar
+    from pixelwise.data.answers import Answers
+    from pixelwise.flow.tune_crf import tune_crf as run_tune_crf
+
+    try:
+        with progress_bar("tuning the CRF", quiet=as_json) as progress:
+            tuned = run_tune_crf(
+                model,
+                data,
+                dataset=dataset,
+                split=split,
+                pictures=pictures,
+                answers=Answers.of(as_ or ()),
+                classes=classes,
+                out=out,
+                progress=progress,
+            )
+    except KeyboardInterrupt as error:
+        typer.echo(f"interrupted; {model} is unchanged", err=True)
+        raise typer.Exit(130) from error
+    if as_json:
+        typer.echo(json.dumps(tuned.to_record(), ensure_ascii=False))
+    else:
+        print_tuned(Console(highlight=False), tuned, model)
 
 
 @app.command()

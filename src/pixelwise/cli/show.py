@@ -2,6 +2,7 @@
 
 import json
 import math
+import shlex
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -13,21 +14,32 @@ from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 from rich.text import Text
 
-from pixelwise.report.outcome import ended, next_commands, stage_told
+from pixelwise.report.outcome import crf_told, ended, next_commands, stage_told
 
 if TYPE_CHECKING:
     from pixelwise.data.layout import Fault
     from pixelwise.flow.doctor import Understanding
-    from pixelwise.flow.events import FitEvent
+    from pixelwise.flow.events import CRFTried, FitEvent
     from pixelwise.flow.fit import FitResult
     from pixelwise.flow.heatmap import Drawn
+    from pixelwise.flow.tune_crf import Tuned
     from pixelwise.inference.classify import Classification
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.labels import LabelSet
+    from pixelwise.segmenter import Segmenter
 
 MOST_CLASSES = 40  # rows of the table of classes
 PLAIN_EVERY = 10.0  # seconds between plain lines
@@ -55,13 +67,16 @@ def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, i
 
             yield move
     else:
-        last = time.monotonic()
+        began = last = time.monotonic()
 
         def line(done: int, total: int) -> None:
             nonlocal last
-            if time.monotonic() - last > PLAIN_EVERY:
-                last = time.monotonic()
-                console.print(f"{what}: {done} of {total}")
+            now = time.monotonic()
+            if now - last > PLAIN_EVERY:
+                last = now
+                speed = done / (now - began)
+                left = f", {_rate(speed)}, {_duration((total - done) / speed)} left" if done else ""
+                console.print(f"{what}: {done} of {total}{left}", soft_wrap=True)
 
         yield line
 
@@ -71,10 +86,27 @@ def _bar(console: Console) -> Progress:
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        _Rate(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
     )
+
+
+class _Rate(ProgressColumn):
+    """How fast it goes."""
+
+    def render(self, task: Task) -> Text:
+        return Text(_rate(task.speed) if task.speed else "")
+
+
+def _rate(speed: float) -> str:
+    """So many a second, or seconds for each.
+
+    >>> _rate(12.34), _rate(0.25)
+    ('12.3/s', '4.0 s each')
+    """
+    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
 
 
 class FitDisplay:
@@ -156,6 +188,9 @@ class FitDisplay:
             case loop.Ended(reason=reason, step=step, seconds=seconds):
                 self._stop_bar()
                 self.console.print(f"{ended(reason, step)} ({_duration(seconds)} of training).")
+            case events.CRFTried():
+                self._stop_bar()
+                self.console.print(f"dense CRF: {_trial(event)}", markup=False, soft_wrap=True)
 
     def result(self, result: "FitResult", folder: Path) -> None:
         """Scores, and what to do next."""
@@ -261,6 +296,15 @@ class FitDisplay:
             self._bar = None
 
 
+def _trial(tried: "CRFTried") -> str:
+    """What became of the dense CRF that a fit tried."""
+    search = tried.search
+    if search is None:
+        return f"not tried to the end, and not kept: {tried.why}"
+    told = crf_told(search.mean_iou_without, search.mean_iou_with, search.interval, search.pictures, kept=tried.kept)
+    return f"{told}{f' ({search.note})' if search.note else ''}"
+
+
 def _short(value: Any, plan: Any, key: str) -> str:
     if key == "model":
         options = {k: v for k, v in plan.recipe.model_options.items() if k not in ("num_classes", "in_channels")}
@@ -271,6 +315,8 @@ def _short(value: Any, plan: Any, key: str) -> str:
         return f"{value[0]} × {value[1]}, {plan.recipe.batch_size} a step"
     if key == "augmentation":
         return "varied views"
+    if key == "crf":
+        return f"{plan.crf_pictures} validation pictures" if plan.crf_pictures else ""
     return "" if value is None else f"{value:g}" if isinstance(value, float) else str(value)
 
 
@@ -421,6 +467,62 @@ def print_scores(console: Console, part: str, evaluation: "Evaluation | Classifi
     if scores.classes_left_out:
         console.print(f"{scores.classes_left_out} classes are in neither masks nor predictions and are left out.")
     console.print(f"Protocol: {evaluation.protocol}.", style="dim")
+
+
+def print_preset(console: Console, segmenter: "Segmenter", model: Path, crf: bool | None) -> None:
+    """Where a CRF was asked for that the model does not have: which settings stand in, and how to get its own."""
+    if segmenter.refinement is not None or not crf:
+        return
+    refinement = segmenter.refinement_for(crf)
+    assert refinement is not None
+    console.print(
+        f"CRF: {refinement.origin}; pixelwise tune-crf {shlex.quote(str(model))} DATA tunes it to yours",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def print_tuned(console: Console, tuned: "Tuned", model: Path) -> None:
+    """The settings that a search found, what they gain, and where they are."""
+    search, p = tuned.search, tuned.search.parameters
+    low, high = search.interval
+    interval = "" if math.isnan(low) else f" (95 % interval {low:+.4f} to {high:+.4f})"
+    found = (
+        f"w1 {p.bilateral_weight:g}, σα {p.bilateral_sigma_pixels:g}, σβ {p.bilateral_sigma_color:g}; "
+        f"fixed: w2 {p.spatial_weight:g}, σγ {p.spatial_sigma_pixels:g}, {search.steps} steps, "
+        f"normalization {p.normalization}"
+    )
+    scores = (
+        f"{search.mean_iou_without:.4f} without the CRF, {search.mean_iou_with:.4f} with it, cross-validated on "
+        f"{search.pictures} picture{'s' if search.pictures != 1 else ''} (from {tuned.part})"
+    )
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    table.add_row("Best settings", escape(found))
+    table.add_row("Mean IoU", escape(scores))
+    table.add_row("Gain", f"{search.gain:+.4f}{interval}")
+    table.add_row("Tried", f"{len(search.tried)} settings on all of them; {_duration(tuned.seconds)} in all")
+    if search.note:
+        table.add_row("Note", escape(search.note))
+    console.print(table)
+    if tuned.stored is not None:
+        console.print(
+            f"It helped: stored in {tuned.stored}; predict and evaluate use it from now on.",
+            style="bold",
+            markup=False,
+            soft_wrap=True,
+        )
+        if tuned.earlier is not None and tuned.stored == model:
+            console.print(f"It replaces the one that was there ({tuned.earlier.origin}).", markup=False, soft_wrap=True)
+        return
+    console.print(f"It did not help: {model} is unchanged.", style="bold", markup=False, soft_wrap=True)
+    if tuned.earlier is not None:
+        console.print(
+            f"The CRF that it has stays ({tuned.earlier.origin}); predict and evaluate leave it out with --no-crf.",
+            markup=False,
+            soft_wrap=True,
+        )
 
 
 def score_of(scores: Any) -> float:

@@ -6,7 +6,7 @@ goes before any: then the masks are read as a fit would read them, and their cla
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pixelwise.data import open_dataset
@@ -27,6 +27,30 @@ from pixelwise.inference.evaluate import Evaluation
 from pixelwise.labels import LabelSet
 from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
 
+PARTS = ("test", "val", "all", "train")
+"""The parts of a folder, in the order in which an evaluation looks for one."""
+
+
+@dataclass(frozen=True)
+class OpenedPart:
+    """A part of a folder, read as a segmenter is measured on it.
+
+    Attributes:
+        split: its name in the folder.
+        name: what to call it, with what is said of pictures that were left out.
+        data: its pictures, in the segmenter's classes.
+        by_folder: class folders, whose pictures are counted whole.
+        note: what the protocol of scores on it has to add.
+        trained_on: the segmenter was trained on all of it, so that nothing could be left out.
+    """
+
+    split: str
+    name: str
+    data: PairDataset
+    by_folder: bool = False
+    note: str = ""
+    trained_on: bool = False
+
 
 def evaluate_folder(
     segmenter: Segmenter,
@@ -35,6 +59,7 @@ def evaluate_folder(
     dataset: str | None = None,
     split: str | None = None,
     flip: bool = False,
+    crf: bool | None = None,
     answers: Answers = NOTHING,
     classes: Path | None = None,
     labels: LabelsFrom | None = None,
@@ -43,11 +68,51 @@ def evaluate_folder(
     """(name of the part, evaluation) of a folder; of class folders it counts whole pictures.
 
     Args:
+        dataset, answers, classes, labels: see `open_part`.
+        split: which part; the first of `PARTS` that the folder has, if left out.
+        flip: average the probabilities with those of the mirrored pictures.
+        crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
+
+    Raises:
+        DataError, LabelError, ShapeError: see `open_part`.
+        BadOption: class folders, and an option about masks.
+    """
+    if crf and (labels or trained_with(segmenter)) == "folders":
+        raise BadOption("class folders count whole pictures, which no CRF changes; leave out --crf")
+    opened = open_part(segmenter, folder, dataset=dataset, split=split, answers=answers, classes=classes, labels=labels)
+    segmenter.network.to(this_machine().device)
+    if opened.by_folder:
+        segmenter.network.eval()
+        return opened.name, classify_pictures(
+            segmenter.network,
+            segmenter.normalization,
+            opened.data,
+            precision=segmenter.precision,
+            flip=flip,
+            progress=progress,
+        )
+    evaluation = evaluate_pictures(segmenter, opened.data, flip=flip, crf=crf, progress=progress)
+    return opened.name, replace(evaluation, note=opened.note)
+
+
+def open_part(
+    segmenter: Segmenter,
+    folder: Path,
+    *,
+    dataset: str | None = None,
+    split: str | None = None,
+    order: tuple[str, ...] = PARTS,
+    answers: Answers = NOTHING,
+    classes: Path | None = None,
+    labels: LabelsFrom | None = None,
+) -> OpenedPart:
+    """A part of a folder in a segmenter's classes, every file of it looked at.
+
+    Args:
         dataset: a name in DATASETS, to be taken as it is; the layout is found if left out.
-        split: which part; if left out the folder's test part, else its validation part, else all of it, but for
+        split: which part; if left out the first of `order` that the folder has, of "all" and "train" without the
             pictures that the segmenter was trained on, by their files' bytes; a model file of an older version knows
             their names alone.
-        flip: average the probabilities with those of the mirrored pictures.
         answers: which directories are meant, where the folder leaves it open; and what the values mean, where the
             model does not know.
         classes: a file of class names; the masks' classes are then matched with the model's by name, and others are
@@ -61,7 +126,6 @@ def evaluate_folder(
         LabelError, ShapeError: a mask holds a value that the model's classes do not know, or has not its picture's
             size. Nothing is left out silently: scores on the rest would be of another set.
     """
-    segmenter.network.to(this_machine().device)
     by_folder = (labels or trained_with(segmenter)) == "folders"
     if by_folder and (dataset is not None or answers.words or classes is not None):
         raise BadOption(
@@ -71,12 +135,12 @@ def evaluate_folder(
     if dataset is not None and classes is not None:
         raise BadOption(f"the data set {dataset} has its own classes; leave out one of --dataset and --classes")
     if dataset is not None:
-        opened = open_dataset(dataset, folder, split or "val")
-        return split or "val", evaluate_pictures(segmenter, opened, flip=flip, progress=progress)
+        part = split or "val"
+        return OpenedPart(part, part, open_dataset(dataset, folder, part))
     root = checked_folder(folder)
     layout = class_folders_layout(root, fewest=1) if by_folder else find_layout(root, answers)
     splits = layout.splits
-    part = split or next((name for name in ("test", "val", "all", "train") if splits.get(name)), "")
+    part = split or next((name for name in order if splits.get(name)), "")
     if part not in splits:
         nothing = "no pictures in class folders" if by_folder else "no pictures with masks"
         raise DataError(f"{folder} has no part {part!r}; it has {', '.join(splits) or nothing}")
@@ -96,21 +160,12 @@ def evaluate_folder(
         found = _check_pairs(pairs, table, layout.root, part)
     except DataError as error:
         raise DataError(_pointed(str(error), folder, by_folder)) from error
+    name, trained_on = part, False
     # a folder's own test or val part was never trained on, whatever its pictures are called
     if split is None and part in ("all", "train"):
-        pairs, part = _unseen(pairs, found, Seen(segmenter.trained_pictures), part)
-    data = PairDataset(pairs, table, folder, part, channels=segmenter.normalization.channels)
-    if by_folder:
-        segmenter.network.eval()
-        return part, classify_pictures(
-            segmenter.network,
-            segmenter.normalization,
-            data,
-            precision=segmenter.precision,
-            flip=flip,
-            progress=progress,
-        )
-    return part, replace(evaluate_pictures(segmenter, data, flip=flip, progress=progress), note=note)
+        pairs, name, trained_on = _unseen(pairs, found, Seen(segmenter.trained_pictures), part)
+    data = PairDataset(pairs, table, folder, name, channels=segmenter.normalization.channels)
+    return OpenedPart(part, name, data, by_folder, note, trained_on)
 
 
 def _pointed(message: str, folder: Path, by_folder: bool) -> str:
@@ -118,20 +173,21 @@ def _pointed(message: str, folder: Path, by_folder: bool) -> str:
     return f"{message}; `{check_command(folder, 'folders')}` lists all faults" if by_folder else message
 
 
-def _unseen(pairs: tuple[Pair, ...], found: Scan, seen: Seen, part: str) -> tuple[tuple[Pair, ...], str]:
-    """The pairs that a model was not trained on, and what to call them; all of them where it has seen all."""
+def _unseen(pairs: tuple[Pair, ...], found: Scan, seen: Seen, part: str) -> tuple[tuple[Pair, ...], str, bool]:
+    """The pairs that a model was not trained on, what to call them, and whether there are none, so that all stay."""
     same = {pair for pair in pairs if getattr(found.images[pair.image], "digest", "") in seen.digests}
     named = {pair for pair in pairs if pair.name in seen.names} - same
     unseen = tuple(pair for pair in pairs if pair not in same and pair not in named)
     if not same and not named:
-        return pairs, part
+        return pairs, part, False
     if not named:
         told = f"{len(unseen)} of {len(pairs)} pictures that it was not trained on"
-        return (unseen, f"the {told}") if unseen else (pairs, f"{part}, on which it was trained")
+        return (unseen, f"the {told}", False) if unseen else (pairs, f"{part}, on which it was trained", True)
     how = "have names that it was trained on" if not same else "were trained on, or have names that it was trained on"
     if unseen:
-        return unseen, f"{len(unseen)} of {len(pairs)} pictures; the others {how}, and --split all counts them, too"
-    return pairs, f"{part}, of which all pictures {how}"
+        others = f"{len(unseen)} of {len(pairs)} pictures; the others {how}, and --split all counts them, too"
+        return unseen, others, False
+    return pairs, f"{part}, of which all pictures {how}", True
 
 
 def trained_with(segmenter: Segmenter) -> LabelsFrom:

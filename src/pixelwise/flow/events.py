@@ -3,10 +3,12 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.plan import Plan
 from pixelwise.flow.start import Begun
+from pixelwise.inference.crf_search import CRFSearch
 from pixelwise.training.loop import Ended, StepLogged, Validated
 
 
@@ -60,5 +62,29 @@ class WeightsTaken:
     begun: Begun
 
 
-FitEvent = Started | Understood | Planned | Progressed | StageBegan | WeightsTaken | StepLogged | Validated | Ended
+@dataclass(frozen=True)
+class CRFTried:
+    """The dense CRF was tried behind the best network, and kept where it helped.
+
+    Attributes:
+        search: what was found, or None where the trial did not come to its end.
+        why: why not.
+    """
+
+    search: CRFSearch | None
+    why: str = ""
+
+    @property
+    def kept(self) -> bool:
+        """Whether it is part of the model."""
+        return self.search is not None and self.search.helped
+
+    def to_record(self) -> dict[str, Any]:
+        """What result.json keeps."""
+        return {"helped": False, "note": self.why} if self.search is None else self.search.to_record()
+
+
+FitEvent = (
+    Started | Understood | Planned | Progressed | StageBegan | WeightsTaken | StepLogged | Validated | Ended | CRFTried
+)
 Tell = Callable[[FitEvent], None]

@@ -22,6 +22,7 @@ from pixelwise.flow.class_folders import (
     split_by_class,
     window_size,
 )
+from pixelwise.flow.crf_trial import check_asked
 from pixelwise.flow.doctor import LabelsFrom, Understanding, understand
 from pixelwise.flow.events import Planned, Progressed, Started, Tell, Understood
 from pixelwise.flow.machine import Machine, this_machine
@@ -55,7 +56,6 @@ from pixelwise.flow.start import (
 from pixelwise.flow.train import FitResult as FitResult
 from pixelwise.flow.train import train_stages
 from pixelwise.labels import LabelSet
-from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
 from pixelwise.segmenter import Segmenter
 from pixelwise.training.recipe import Recipe
@@ -94,7 +94,8 @@ def fit(
         resume: go on with the run in `out` (or the newest of this folder) where it was stopped.
         plan_only: write plan.yaml and stop; `resume` then trains by it, edited or not.
         plan: a plan.yaml to follow instead of making one.
-        settings: settings of the recipe that replace the planner's, as {"crop_size": [128, 128]}.
+        settings: settings of the recipe that replace the planner's, as {"crop_size": [128, 128]}; also
+            "crf_pictures", the validation pictures on which a dense CRF is tried after training, 0 for none.
         read_as: answers to what the folder leaves open, as `--as` takes them (`pixelwise.data.answers`).
         classes: a file of class names instead of the one near the masks, as classes.yaml.
         labels: "folders" where there are no masks, but a folder of pictures for each class: then a classifier is
@@ -116,6 +117,9 @@ def fit(
     settings = _nested(settings or {})
     clock = Clock() if started_at is None else Clock(started_at)
     seed = settings.pop("seed", seed)
+    crf_pictures = settings.pop("crf_pictures", None)
+    if crf_pictures is not None:
+        check_asked(crf_pictures)
     _check_options(minutes, steps, model, seed, resume, plan)
     if (resume or plan is not None) and (read_as or classes is not None):
         raise BadOption("a stored plan holds its own answers and classes; leave out --as and --classes")
@@ -124,7 +128,7 @@ def fit(
     if follow and (start is not None or staged):
         raise BadOption("a stored plan holds its own start and stages; leave out --start and --staged")
     if labels == "folders":
-        _check_for_folders(staged, read_as, classes)
+        _check_for_folders(staged, read_as, classes, crf_pictures)
     source = None if start is None else load_start(start)
     if staged and model is None and "model" not in settings:
         model = STAGED_MODEL
@@ -139,7 +143,7 @@ def fit(
     run = run_folder(folder, out, resume)
     budget = minutes if minutes is not None else None if steps or follow else DEFAULT_MINUTES
     with alone_in(run, fresh=not resume):
-        stored = _stored_plan(run, plan, settings) if follow else None
+        stored = _stored_plan(run, plan, settings, crf_pictures) if follow else None
         tell(Started(folder, run, budget))
         machine = this_machine()
         with clock.part("reading"):
@@ -159,13 +163,25 @@ def fit(
             tell(Understood(understanding))
         _check_lengths(stored.recipe if stored is not None else recipe, understanding.labels)
         if stored is not None:
-            made, parts = stored, parts_of_plan(understanding, stored, machine)
+            made, parts, trying = stored, parts_of_plan(understanding, stored, machine), 0.0
         else:
-            made, parts = _make_plan(
-                understanding, machine, clock, budget, steps, model, seed or 0, settings, origins, tell, folder, run
+            made, parts, trying = _make_plan(
+                understanding,
+                machine,
+                clock,
+                budget,
+                steps,
+                model,
+                seed or 0,
+                settings,
+                crf_pictures,
+                origins,
+                tell,
+                folder,
+                run,
             )
         if staged:
-            made = in_stages(made, settings, None if budget is None else budget * 60 - clock.seconds)
+            made = in_stages(made, settings, None if budget is None else budget * 60 - clock.seconds, trying)
         if source is not None:
             made = _with_start(made, source, Path(str(start)), understanding)
         elif plan is not None and made.start is not None:
@@ -206,8 +222,12 @@ def _check_options(
         raise BadOption(f"seed must be a whole number from 0 to 2147483647, got {seed!r}")
 
 
-def _check_for_folders(staged: bool, read_as: Sequence[str], classes: str | Path | None) -> None:
+def _check_for_folders(
+    staged: bool, read_as: Sequence[str], classes: str | Path | None, crf_pictures: int | None
+) -> None:
     """Refuse what makes no sense without masks."""
+    if crf_pictures:
+        raise BadOption("class folders have no mask that tells whether a CRF helps; leave out crf_pictures")
     if staged:
         raise BadOption("--staged trains segmenters, which need masks; with class folders leave it out")
     if read_as or classes is not None:
@@ -301,21 +321,20 @@ def _check_crop_shares(plan: Plan, parts: Parts) -> None:
             raise BadOption(f"class_crop_shares draws {name}, which no training picture has; give it the share 0")
 
 
-def _stored_plan(run: Path, plan: str | Path | None, settings: dict[str, Any]) -> Plan:
+def _stored_plan(run: Path, plan: str | Path | None, settings: dict[str, Any], crf_pictures: int | None) -> Plan:
     """The plan of the run, or of a file, with settings where no training has begun by it."""
     made = Plan.load(run / PLAN if plan is None else Path(plan))
-    if settings:
+    changed = [*settings, *(["crf_pictures"] if crf_pictures is not None else [])]
+    if changed:
         if (run / STATE).exists() or (run / STAGES).exists():
-            raise BadOption(
-                f"training in {run} has begun by its plan; start a new run to change {next(iter(settings))}"
-            )
+            raise BadOption(f"training in {run} has begun by its plan; start a new run to change {changed[0]}")
         options = _given(settings)
         if options:
             settings = settings | {"model_options": made.recipe.model_options | options}
         if "input_size" in options and "crop_size" not in settings and made.by_folder:
             _check_model(made.recipe.model, made.recipe.model_options | options)
             settings = settings | {"crop_size": window_size(options["input_size"])}
-        made = _with_settings(made, settings)
+        made = _with_settings(made, settings, crf_pictures)
     for stage in stage_runs(made):
         _check_model(stage.model, stage.plan.recipe.model_options)
     if made.by_folder:
@@ -348,8 +367,13 @@ def _faults(understanding: Understanding, folder: Path) -> str:
     return f"{errors[0]}{more}"
 
 
-def _with_settings(plan: Plan, settings: dict[str, Any]) -> Plan:
-    changed = ("model" if key == "model_options" else key.partition(".")[0] for key in settings)
+def _with_settings(plan: Plan, settings: dict[str, Any], crf_pictures: int | None) -> Plan:
+    changed = ["model" if key == "model_options" else key.partition(".")[0] for key in settings]
+    if crf_pictures is not None:
+        plan = replace(plan, crf_pictures=crf_pictures)
+        changed.append("crf")
+        if plan.crf_fault:
+            raise BadOption(plan.crf_fault)
     reasons = plan.reasons | dict.fromkeys(changed, "as you set it")
     return replace(plan, recipe=plan.recipe.with_settings(settings), reasons=reasons)
 
@@ -382,11 +406,13 @@ def _make_plan(
     model: str | None,
     seed: int,
     settings: dict[str, Any],
+    crf_pictures: int | None,
     origins: dict[str, str],
     tell: Tell,
     folder: Path,
     run: Path,
-) -> tuple[Plan, Parts]:
+) -> tuple[Plan, Parts, float]:
+    """The plan, its pictures, and the seconds that the trial of the dense CRF takes."""
     datasets = datasets_of(understanding)
     labels = understanding.labels
     window, shrink = None, 1
@@ -429,8 +455,8 @@ def _make_plan(
         statistics = planner.measure(memory, counts[inside], progress)
         held_back = in_memory(chosen, limit, window is not None, shrink)
         parts = Parts(memory, held_back, held_back if window is None else chosen, test, statistics.presence)
-        # a part of a picture must look to a classifier as it does in a whole one
-        normalization = Normalization(statistics.mean, statistics.deviation, per_picture=window is None)
+        named = str(settings.get("model", model))
+        normalization = planner.normalization_of(statistics, named, by_folder=window is not None)
     with clock.part("trials"):
         decision = planner.decide(
             parts.train,
@@ -445,6 +471,7 @@ def _make_plan(
             seed=seed,
             settings=settings,
             num_final=len(test) if test else len(chosen),
+            crf_pictures=crf_pictures,
             window=window,
             whole=chosen if window is not None else None,
             origins=origins,
@@ -469,5 +496,6 @@ def _make_plan(
         data=understanding.to_record(),
         budget_minutes=budget,
         training_seconds=decision.training_seconds,
+        crf_pictures=decision.trial.pictures,
     )
-    return made, parts
+    return made, parts, decision.trial.seconds

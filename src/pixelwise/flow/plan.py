@@ -14,6 +14,7 @@ from pixelwise.layers.normalization import Normalization
 from pixelwise.training.recipe import Recipe
 
 FORMAT = 1
+LEAST_CRF_PICTURES = 5  # where it does nothing, chance alone makes all of five better once in 32
 Entry = TypeVar("Entry")
 
 
@@ -47,6 +48,7 @@ class Plan:
         validate_on, evaluate_on: how many pictures each validation and the final evaluation take, evenly spread.
         start: the model file whose weights the first network takes, relative to the run folder; None for a new one.
         stages: what is trained before the recipe's own network, in order (`pixelwise.flow.staged`).
+        crf_pictures: how many validation pictures, evenly spread, the dense CRF is tried on after training; 0 for none.
     """
 
     recipe: Recipe
@@ -61,6 +63,22 @@ class Plan:
     training_seconds: float | None = None
     start: str | None = None
     stages: tuple[Stage, ...] = ()
+    crf_pictures: int = 0
+
+    @property
+    def crf_fault(self) -> str:
+        """What is wrong with `crf_pictures`; nothing where it can be followed."""
+        count, wanted = len(self.split["validation"]), self.crf_pictures
+        if wanted and self.by_folder:
+            return "folders told the classes, and no mask tells whether a CRF helps; set crf_pictures to 0"
+        if wanted < 0 or 0 < wanted < LEAST_CRF_PICTURES:
+            return f"crf_pictures is at least {LEAST_CRF_PICTURES}, or 0 to leave the dense CRF out, got {wanted}"
+        if 0 < count < LEAST_CRF_PICTURES <= wanted:
+            return (
+                f"the CRF needs {LEAST_CRF_PICTURES} validation pictures to tell whether it helps, there are {count}; "
+                "set crf_pictures to 0"
+            )
+        return ""
 
     @property
     def by_folder(self) -> bool:
@@ -77,6 +95,7 @@ class Plan:
             "training_seconds": self.training_seconds,
             "validate_on": self.validate_on,
             "evaluate_on": self.evaluate_on,
+            "crf_pictures": self.crf_pictures,
             "normalization": self.normalization.to_record(),
             "labels": self.labels.to_record(),
             "split": {part: list(names) for part, names in self.split.items()},
@@ -136,12 +155,15 @@ class Plan:
             training_seconds=entry("training_seconds", _number),
             start=entry("start", str) if record.get("start") is not None else None,
             stages=entry("stages", _stages) if record.get("stages") else (),
+            crf_pictures=entry("crf_pictures", int) if record.get("crf_pictures") is not None else 0,
         )
         for part in ("train", "validation", "test"):
             if part not in plan.split or (part != "test" and not plan.split[part]):
                 raise CheckpointError(f"{path} names no pictures for the {part} part; name at least one under split")
         if min(plan.validate_on, plan.evaluate_on) < 1:
             raise CheckpointError(f"{path}: validate_on and evaluate_on are numbers of pictures, at least 1")
+        if plan.crf_fault:
+            raise CheckpointError(f"{path}: {plan.crf_fault}")
         return plan
 
 

@@ -23,11 +23,12 @@ from pixelwise.data.sample import Dataset
 from pixelwise.errors import TrainingError
 from pixelwise.flow import class_folders
 from pixelwise.flow.class_folders import Window, as_trained
+from pixelwise.flow.crf_trial import Trial, plan_trial
 from pixelwise.flow.machine import Machine, fast_bfloat16
 from pixelwise.inference.predict import predict_image
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
-from pixelwise.models import build
+from pixelwise.models import build, takes_levels
 from pixelwise.training.loop import OutOfMemory, memory_explained, train_step
 from pixelwise.training.losses import loss_named
 from pixelwise.training.optimizers import make_optimizer
@@ -104,6 +105,14 @@ def measure(dataset: Dataset, counts: NDArray[np.int64], progress: Progress) -> 
         (height, width),
         _is_upright(np.array(profiles)),
     )
+
+
+def normalization_of(statistics: Statistics, model: str, *, by_folder: bool) -> Normalization:
+    """Each picture's own mean and deviation; where folders tell the classes, or a network takes levels, fixed ones."""
+    if takes_levels(model):
+        return Normalization(statistics.mean, (1.0,) * len(statistics.mean))
+    # a part of a picture must look to a classifier as it does in a whole one
+    return Normalization(statistics.mean, statistics.deviation, per_picture=not by_folder)
 
 
 def _profile(image: NDArray[Any], target: NDArray[Any], num_classes: int) -> NDArray[np.float64]:
@@ -190,6 +199,7 @@ class Decision:
         reasons: one line for each choice, by the setting's name.
         training_seconds: what is left of the budget for training; None where steps were asked for.
         validate_on, evaluate_on: how many pictures each validation and the final evaluation take.
+        trial: of the dense CRF.
     """
 
     recipe: Recipe
@@ -197,6 +207,7 @@ class Decision:
     training_seconds: float | None
     validate_on: int
     evaluate_on: int
+    trial: Trial
 
 
 def decide(
@@ -213,6 +224,7 @@ def decide(
     seed: int,
     settings: dict[str, Any],
     num_final: int,
+    crf_pictures: int | None = None,
     window: Window | None = None,
     whole: Dataset | None = None,
     origins: Mapping[str, str] | None = None,
@@ -224,12 +236,15 @@ def decide(
         seconds_left: of the budget, when asked; None with `steps`, and then nothing is timed.
         settings: overrides, by name; they are taken before anything else is chosen.
         num_final: pictures of the part that is evaluated in the end.
+        crf_pictures: on how many validation pictures the dense CRF is tried, if that was asked for.
         window: of the classifier, where folders tell the classes of whole pictures; then the model is a classifier's
             name.
         whole: the validation pictures as they are in the end, where `validation` has them reduced.
         origins: where each of the settings' `model_options` is from; "as you set it" if left out.
     """
     recipe, reasons = _draft(statistics, labels, len(train), machine, steps, model, seed, settings, window)
+    if takes_levels(recipe.model):
+        reasons["normalization"] = f"{recipe.model} compares colors in levels: their mean is taken away, nothing more"
     network = _choose_network(
         train,
         validation,
@@ -244,18 +259,30 @@ def decide(
     )
     reasons["model"] = network.reason
     recipe = recipe.with_settings({"model_options": network.options})
+    trial = plan_trial(
+        validation,
+        labels.num_classes,
+        recipe.model,
+        by_folder=window is not None,
+        asked=crf_pictures,
+        seconds_left=seconds_left() if seconds_left is not None else None,
+        prediction=network.picture or 0.0,
+        threads=recipe.threads,
+        progress=progress,
+    )
     if seconds_left is None or network.step is None or network.picture is None:
         recipe = recipe.with_settings(_rhythm(recipe.steps, 20, 10, settings, by_steps=True))
         reasons["steps"] = "as asked"
-        made = Decision(recipe, reasons, None, len(validation), num_final)
+        made = Decision(recipe, reasons, None, len(validation), num_final, trial)
     else:
-        in_the_end = network.picture
+        in_the_end = network.picture + trial.a_picture
         if whole is not None:
             in_the_end = _time_prediction(recipe, recipe.model_options, normalization, whole, machine)
         left = seconds_left()
         evaluate_on = _affordable(num_final, EVALUATION_SHARE * left, in_the_end)
         # the report predicts its best and worst pictures once more
-        training = max(left - (evaluate_on + min(evaluate_on, 6)) * in_the_end - RESERVE, 5.0)
+        ending = (evaluate_on + min(evaluate_on, 6)) * in_the_end + trial.seconds + RESERVE
+        training = max(left - ending, 5.0)
         validating = VALIDATION_SHARE * training
         validate_on = _affordable(len(validation), validating / 12, network.picture)
         rounds = int(min(max(validating / (network.picture * validate_on), 1), 25))
@@ -268,7 +295,7 @@ def decide(
             f"a step takes {network.step:.2f} s here: {recipe.steps} steps fill the {training / 60:.1f} minutes "
             "that are left for training"
         )
-        made = Decision(recipe, reasons, training, validate_on, evaluate_on)
+        made = Decision(recipe, reasons, training, validate_on, evaluate_on, trial)
     if made.validate_on < len(validation):
         reasons["validate_on"] = (
             f"{made.validate_on} of the {len(validation)} validation pictures, evenly spread: all of them would take "
@@ -285,6 +312,7 @@ def decide(
         if made.recipe.patience
         else "steps were asked for, and all are trained: the run does not end early, whatever the validations say"
     )
+    reasons["crf"] = trial.reason
     planned = reasons["model"] if window is not None and "width" not in settings.get("model_options", {}) else ""
     for key in settings:
         reasons["model" if key == "model_options" else key.partition(".")[0]] = "as you set it"

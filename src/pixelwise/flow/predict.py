@@ -83,6 +83,7 @@ def predict_files(
     resume: bool = False,
     precision: Precision | None = None,
     flip: bool = False,
+    crf: bool | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Predicted:
     """Segment pictures into OUT/mask/NAME.png, OUT/overlay/NAME.png …, and OUT/areas.csv.
@@ -93,6 +94,7 @@ def predict_files(
         kinds: any of mask, overlay, confidence, polygons, areas, separated by commas.
         overwrite: replace what exists; without it nothing is written when some result exists.
         resume: leave out pictures whose results all exist.
+        crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
 
     Raises:
         BadOption: a kind is unknown.
@@ -119,7 +121,7 @@ def predict_files(
         else:
             try:
                 prediction = segmenter.predict(
-                    picture.path, precision=precision, flip=flip, confidence="confidence" in asked
+                    picture.path, precision=precision, flip=flip, confidence="confidence" in asked, crf=crf
                 )
             except PixelwiseError as error:
                 faults.append(str(error))

@@ -9,9 +9,10 @@ from typing import Any
 import cv2
 import numpy as np
 
-from pixelwise.data.sample import Dataset, Sample
+from pixelwise.data.sample import Dataset, Sample, spread
 from pixelwise.files import write_text
 from pixelwise.flow.doctor import Understanding
+from pixelwise.flow.events import CRFTried
 from pixelwise.flow.machine import peak_memory_mebibytes
 from pixelwise.flow.plan import Plan
 from pixelwise.inference.classify import Classification, PictureScores
@@ -49,15 +50,6 @@ class Outcome:
     split: str
     protocol: str
     stage_of: Path | None = None
-
-
-def spread(count: int, wanted: int) -> list[int]:
-    """`wanted` of the indices 0…count − 1, evenly spread.
-
-    >>> spread(10, 4)
-    [0, 2, 5, 7]
-    """
-    return [i * count // wanted for i in range(wanted)] if wanted < count else list(range(count))
 
 
 def summary(scores: Scores | PictureScores) -> dict[str, Any]:
@@ -188,6 +180,7 @@ def write_result(
     pictures: list[dict[str, Any]],
     machine: str,
     seconds: dict[str, float],
+    trial: CRFTried | None = None,
 ) -> None:
     """Write result.json, which the report is made from."""
     labels = plan.labels
@@ -216,6 +209,8 @@ def write_result(
         "parameters": best.parameters,
         "commands": next_commands(outcome.folder, outcome.run, outcome.stage_of),
     }
+    if trial is not None:
+        result["crf"] = trial.to_record()
     write_text(json.dumps(result, ensure_ascii=False, indent=1), path)
 
 

@@ -55,18 +55,19 @@ def check_staged(model: str, options: dict[str, Any], steps: int | None) -> None
         raise BadOption(f"{model} is trained in {len(STAGES[model])} stages, so steps must be as many, got {steps}")
 
 
-def in_stages(plan: Plan, settings: dict[str, Any], seconds_left: float | None) -> Plan:
+def in_stages(plan: Plan, settings: dict[str, Any], seconds_left: float | None, trying: float = 0.0) -> Plan:
     """The plan of one network with its time, or its steps, shared between the stages.
 
     Args:
         settings: as they were set by hand; they hold for each stage, but for `steps`, which are shared.
         seconds_left: of the budget, evaluation and report included; None where steps were asked for.
+        trying: seconds that the dense CRF is tried for, once, behind the last network.
     """
     recipe, names = plan.recipe, STAGES[plan.recipe.model]
     total, seconds = recipe.steps, plan.training_seconds
     if seconds is not None and seconds_left is not None:
-        ending = max(seconds_left - seconds, 0.0)  # evaluation and report: each stage has its own
-        left = max(seconds_left - len(names) * ending, 5.0 * len(names))
+        ending = max(seconds_left - trying - seconds, 0.0)  # evaluation and report: each stage has its own
+        left = max(seconds_left - trying - len(names) * ending, 5.0 * len(names))
         if "steps" not in settings:
             total = max(int(total * left / seconds), len(names))
         seconds = left
@@ -173,7 +174,10 @@ def stage_runs(plan: Plan) -> tuple[StageRun, ...]:
             training_seconds=stage.training_seconds,
             start=start,
             stages=(),
-            reasons={k: v for k, v in plan.reasons.items() if k not in ("stages", "start")} | {"steps": this} | told,
+            crf_pictures=0,
+            reasons={k: v for k, v in plan.reasons.items() if k not in ("stages", "start", "crf")}
+            | {"steps": this}
+            | told,
         )
         runs.append(StageRun(Path(FOLDER) / stage.model, own))
         start = f"../{stage.model}/model.safetensors"

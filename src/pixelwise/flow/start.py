@@ -15,7 +15,7 @@ from pixelwise.errors import BadOption, TrainingError, WeightsError
 from pixelwise.files import replacing, write_text
 from pixelwise.flow.class_folders import BUILDER
 from pixelwise.flow.plan import Plan
-from pixelwise.models import CONVERTED, MODELS, build
+from pixelwise.models import CONVERTED, MODELS, build, takes_levels
 from pixelwise.segmenter import Seen, Segmenter
 from pixelwise.surgery.transplant import Entry, Transplant, transplant
 
@@ -101,7 +101,25 @@ def begin_from(network: nn.Module, source: Segmenter, plan: Plan, file: str) -> 
         raise WeightsError(_nothing_fits(recipe.model, recipe.model_options, source, file)) from error
     except BadOption as error:
         raise WeightsError(f"{recipe.model} cannot start from {file}: {error}") from error
+    if takes_levels(recipe.model) != takes_levels(str(source.architecture["builder"])):
+        _rescale(network, done, source.normalization.deviation, plan.normalization.deviation, reverse=reverse)
     return Begun(file, str(source.architecture["builder"]), source.trained_pictures, done)
+
+
+def _rescale(
+    network: nn.Module, done: Transplant, theirs: Sequence[float], ours: Sequence[float], *, reverse: bool
+) -> None:
+    """The same features of pictures that are divided by other deviations: the first convolution's weights change.
+
+    Exact between fixed normalizations; a picture's own deviation is taken to be that of its set.
+    """
+    path, first = next((path, layer) for path, layer in network.named_modules() if isinstance(layer, nn.Conv2d))
+    if path not in {entry.target for entry in (*done.copied, *done.reshaped)} or len(theirs) != len(ours):
+        return
+    given = (*theirs[2::-1], *theirs[3:]) if reverse else theirs
+    factors = first.weight.new_tensor([own / other for own, other in zip(ours, given, strict=True)])
+    with torch.no_grad():
+        first.weight *= factors[:, None, None]
 
 
 def _nothing_fits(model: str, options: Mapping[str, Any], source: Segmenter, file: str) -> str:

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import torch
 from torch import nn
 
 from pixelwise.data.batch import Batches
-from pixelwise.data.sample import Dataset
+from pixelwise.data.sample import Dataset, spread
 from pixelwise.errors import TrainingError
 from pixelwise.flow.class_folders import as_trained
+from pixelwise.flow.crf_trial import try_crf
 from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.events import Progressed, StageBegan, Tell, WeightsTaken
 from pixelwise.flow.machine import Machine
@@ -25,7 +27,6 @@ from pixelwise.flow.result import (
     coarse_maps,
     examples,
     settle_precision,
-    spread,
     summary,
     write_result,
 )
@@ -33,6 +34,7 @@ from pixelwise.flow.run import LOG, MODEL, PLAN, RESULT, STATE, Clock, log_file,
 from pixelwise.flow.staged import is_done, stage_runs
 from pixelwise.flow.start import START, START_RECORD, begin_from, load_start
 from pixelwise.inference.classify import Classification, PictureScores, classify_pictures
+from pixelwise.inference.crf_search import CRFSearch
 from pixelwise.inference.evaluate import Evaluation, evaluate_network
 from pixelwise.metrics import Scores
 from pixelwise.models import build
@@ -52,6 +54,7 @@ class FitResult:
         run: the run folder.
         outcome: "finished", "plateau", "budget" or "interrupted".
         report: the page, or None where only a plan was asked for.
+        crf: what the trial of a dense CRF found, or None where there was none.
     """
 
     segmenter: Segmenter | None
@@ -60,6 +63,7 @@ class FitResult:
     run: Path
     outcome: str
     report: Path | None
+    crf: CRFSearch | None = None
 
 
 def train_stages(
@@ -218,13 +222,20 @@ def _train_and_report(
         raise TrainingError(f"no model was kept in {run}: no validation was reached; give the run more time or steps")
     best = Segmenter.load(run / MODEL)
     best.network.to(machine.device)
+    best.refinement = None  # of a run that had come to its end
+    settle_precision(best, parts.whole_validation)
+    trial = None
+    if plan.crf_pictures and outcome != "interrupted":
+        with clock.part("dense CRF"):
+            trial = try_crf(best, parts.whole_validation, plan, tell, interrupted)
     with clock.part("evaluating"):
         # after an interruption someone is waiting: the validation part is read already
         tested = parts.test if outcome != "interrupted" else None
         split, whole = ("test", tested) if tested is not None else ("validation", parts.whole_validation)
         data = whole.subset(spread(len(whole), plan.evaluate_on))
-        settle_precision(best, parts.whole_validation)
-        measure: Callable[..., Evaluation | Classification] = classify_pictures if by_folder else evaluate_network
+        measure: Callable[..., Evaluation | Classification] = (
+            classify_pictures if by_folder else partial(evaluate_network, refinement=best.refinement)
+        )
         evaluation = measure(
             best.network,
             best.normalization,
@@ -233,6 +244,11 @@ def _train_and_report(
             progress=lambda done, total: tell(Progressed("evaluating", done, total)),
         )
         protocol = evaluation.protocol
+        if best.refinement is not None and tested is None:
+            protocol += (
+                "; the CRF's settings were chosen on this same part, so that these scores flatter it a little, but its "
+                "gain above is cross-validated"
+            )
         if len(data) < len(whole):
             protocol += f"; the pictures are spread evenly over the {len(whole)} of this part"
         best.scores = {"split": split, "protocol": protocol, "pictures": len(data)} | summary(evaluation.scores)
@@ -247,10 +263,11 @@ def _train_and_report(
         _pictures(best, evaluation, data, run) + examples(best.labels, parts.train, run, by_folder=by_folder),
         machine.describe(),
         clock.parts,
+        trial,
     )
     with clock.part("report"):
         report = write_report(run)
-    return FitResult(best, evaluation.scores, split, run, outcome, report)
+    return FitResult(best, evaluation.scores, split, run, outcome, report, None if trial is None else trial.search)
 
 
 def _save_model(segmenter: Segmenter, path: Path) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import DataError
 from pixelwise.inference.predict import Precision, predict_image
+from pixelwise.inference.refine import Refinement
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import ConfusionMatrix, Scores, mean_iou_of_picture
 
@@ -32,6 +33,7 @@ class Evaluation:
 
     Attributes:
         note: what else the protocol has to say, as which classes do not count.
+        refinement: the CRF behind the network.
     """
 
     scores: Scores
@@ -39,15 +41,18 @@ class Evaluation:
     seconds_per_megapixel: float
     flip: bool = False
     note: str = ""
+    refinement: Refinement | None = None
 
     @property
     def protocol(self) -> str:
         """What the numbers mean, in one sentence."""
         mirrored = "; probabilities are averaged with those of the mirrored pictures" if self.flip else ""
+        refined = f"; labels are those of {self.refinement.describe()}" if self.refinement is not None else ""
         return (
             f"one confusion matrix over {len(self.pictures)} pictures at the masks' own sizes; void pixels are not "
             "counted; a class that is in neither masks nor predictions is left out of the means"
             + mirrored
+            + refined
             + (f"; {self.note}" if self.note else "")
         )
 
@@ -59,6 +64,7 @@ def evaluate_network(
     *,
     precision: Precision = "fp32",
     flip: bool = False,
+    refinement: Refinement | None = None,
     progress: Callable[[int, int], None] | None = None,
     rank_pictures: bool = True,
 ) -> Evaluation:
@@ -66,6 +72,7 @@ def evaluate_network(
 
     Args:
         network: in evaluation mode.
+        refinement: a CRF behind the network.
         progress: called with (done, all) after each picture.
         rank_pictures: give each picture's own mean IoU, too.
 
@@ -86,7 +93,13 @@ def evaluate_network(
             raise DataError(f"{sample.name} has no mask; evaluation needs one for every picture")
         start = time.perf_counter()
         prediction = predict_image(
-            network, normalization, sample.image, precision=precision, flip=flip, name=sample.name
+            network,
+            normalization,
+            sample.image,
+            precision=precision,
+            flip=flip,
+            refinement=refinement,
+            name=sample.name,
         ).labels
         seconds += time.perf_counter() - start
         pixels += target.size
@@ -98,4 +111,4 @@ def evaluate_network(
             pictures.append(PictureScore(index, sample.name, float("nan")))
         if progress is not None:
             progress(index + 1, len(dataset))
-    return Evaluation(matrix.scores(), tuple(pictures), seconds / max(pixels, 1) * 1e6, flip)
+    return Evaluation(matrix.scores(), tuple(pictures), seconds / max(pixels, 1) * 1e6, flip, refinement=refinement)

@@ -1,9 +1,10 @@
 """Predict: a picture of any size → classes, with confidence where it is asked for.
 
 A picture that fits goes through the network whole. A larger one goes in overlapping tiles, of which only the inner
-part is kept, so memory is bounded by the tile and not by the picture.
+part is kept, so memory is bounded by the tile and not by the picture. A CRF works on the same tiles.
 """
 
+import math
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -16,6 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelwise.data.sample import adapt_channels
+from pixelwise.errors import BadOption, WeightsError
+from pixelwise.inference.refine import Refinement, refine
 from pixelwise.labels import VOID
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
@@ -26,6 +29,7 @@ Precision = Literal["fp32", "bf16"]
 TILE = 1024
 BAND = 128  # rows whose probabilities are held at a time
 MARGIN = 128  # pixels of context around the kept part of a tile
+REFINED = 2**27  # probabilities that a CRF gets at a time, 512 MiB; it works with about six times as much
 
 
 @dataclass(frozen=True)
@@ -34,7 +38,8 @@ class DensePrediction:
 
     Attributes:
         labels: (H, W) uint8 classes, or uint16 with more than 255.
-        confidence: (H, W) float32 probability 0–1 of that class, or None where it was not asked for.
+        confidence: (H, W) float32 probability 0–1 of that class, behind a CRF its marginal; or None where it was not
+            asked for.
     """
 
     labels: NDArray[Any]
@@ -55,9 +60,13 @@ def predict_image(
     flip: bool = False,
     confidence: bool = False,
     tile: int | None = None,
+    refinement: Refinement | None = None,
     name: str = "image",
 ) -> DensePrediction:
     """The classes of a picture (H, W, C) at its own size.
+
+    A CRF sees each tile for itself. Of pixels farther away than the tile's margin, 128 pixels or the network's own, a
+    pixel near the border of the kept part may receive nothing; with σα below the margin that is little.
 
     Args:
         network: in evaluation mode.
@@ -65,22 +74,33 @@ def predict_image(
         flip: average the probabilities with those of the mirrored picture.
         confidence: give the probability of the chosen class, too.
         tile: pictures with more than tile² pixels are cut into tiles of this size; `tiling` if left out.
+        refinement: a CRF behind the network; the labels are those of the largest marginals. With so many classes that
+            a tile has more than 2²⁷ probabilities it works on smaller ones.
         name: of the picture, for errors.
 
     Raises:
         ShapeError: the picture's channels are not the network's.
+        WeightsError: there is a CRF, and the network gives probabilities that are no numbers.
+        BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels.
     """
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)  # a tile is seen in the light of its picture
     height, width = image.shape[:2]
-    largest, margin, step = tiling(network)
-    tile = tile or largest
-    if height * width <= tile * tile:
-        return _whole(network, normalization, image, precision, flip, confidence)
+
+    def predict(part: NDArray[Any]) -> DensePrediction:
+        head = predict_head(network, normalization, part, precision=precision)
+        mirrored = predict_head(network, normalization, part[:, ::-1], precision=precision) if flip else None
+        if refinement is not None:
+            return _refined(head, mirrored, part, refinement, confidence, name)
+        return _best(head, mirrored, confidence)
+
+    windows = list(windows_of(network, (height, width), tile))
+    if len(windows) == 1:
+        return predict(image)
     labels: NDArray[Any] | None = None
     sure = np.empty((height, width), np.float32) if confidence else None
-    for window, inner, place in tiles((height, width), tile, margin, step):
-        part = _whole(network, normalization, image[window], precision, flip, confidence)
+    for window, inner, place in windows:
+        part = predict(image[window])
         if labels is None:
             labels = np.empty((height, width), part.labels.dtype)
         labels[place] = part.labels[inner]
@@ -97,6 +117,15 @@ def tiling(network: nn.Module) -> tuple[int, int, int]:
     """The side of a tile, its margin, and what its first row and column are multiples of: the network's, or ours."""
     own: tuple[int, int, int] | None = getattr(network, "tiling", None)
     return own or (TILE, MARGIN, 1)
+
+
+def windows_of(
+    network: nn.Module, size: tuple[int, int], tile: int | None = None
+) -> Iterator[tuple[Window, Window, Window]]:
+    """As `tiles`, of a picture of a size as the network takes it: a single one if that has at most tile² pixels."""
+    largest, margin, step = tiling(network)
+    side = tile or largest
+    yield from tiles(size, max(size) if size[0] * size[1] <= side * side else side, margin, step)
 
 
 def tiles(size: tuple[int, int], tile: int, margin: int, step: int = 1) -> Iterator[tuple[Window, Window, Window]]:
@@ -138,30 +167,82 @@ def predict_head(
         return next(iter(heads.values()))
 
 
-def _whole(
-    network: nn.Module,
-    normalization: Normalization,
-    image: NDArray[Any],
-    precision: Precision,
-    flip: bool,
-    confidence: bool,
-) -> DensePrediction:
-    head = predict_head(network, normalization, image, precision=precision)
-    dtype = np.uint8 if head.scores.shape[1] <= VOID else np.uint16
-    if not flip and not confidence:
+def label_type(num_classes: int) -> type[np.uint8] | type[np.uint16]:
+    """The smallest type that holds the classes and void."""
+    return np.uint8 if num_classes <= VOID else np.uint16
+
+
+def _best(head: Head, mirrored: Head | None, confidence: bool) -> DensePrediction:
+    """The classes by the network alone."""
+    dtype = label_type(head.scores.shape[1])
+    if mirrored is None and not confidence:
         return DensePrediction(head.resampling.argmax(head.scores)[0].cpu().numpy().astype(dtype, copy=False), None)
-    mirrored = predict_head(network, normalization, image[:, ::-1], precision=precision) if flip else None
-    height, width = image.shape[:2]
+    height, width = head.resampling.image_size
     labels, sure = np.empty((height, width), dtype), np.empty((height, width), np.float32)
     for top in range(0, height, BAND):  # in bands, so that the full-size scores of all classes are never held
         rows = slice(top, min(top + BAND, height))
-        probabilities = probabilities_of(head, rows)
-        if mirrored is not None:
-            probabilities = (probabilities + probabilities_of(mirrored, rows).flip(-1)) / 2
-        best = probabilities.max(1)
+        best = _averaged(head, mirrored, rows).max(1)
         labels[rows] = best.indices[0].cpu().numpy()
         sure[rows] = best.values[0].cpu().numpy()
     return DensePrediction(labels, sure if confidence else None)
+
+
+def _refined(
+    head: Head, mirrored: Head | None, image: NDArray[Any], refinement: Refinement, confidence: bool, name: str
+) -> DensePrediction:
+    """The classes by a CRF."""
+    height, width = head.resampling.image_size
+    labels = np.empty((height, width), label_type(head.scores.shape[1]))
+    sure = np.empty((height, width), np.float32) if confidence else None
+    for probabilities, window, inner, place in full_probabilities(head, mirrored, name=name):
+        try:
+            best = refine(probabilities, image[window], refinement).max(0)
+        except BadOption as error:  # the widths of the Gaussians and the picture
+            raise BadOption(f"{name} cannot be refined: {error}") from error
+        labels[place] = best.indices.cpu().numpy()[inner]
+        if sure is not None:
+            sure[place] = best.values.cpu().numpy()[inner]
+    return DensePrediction(labels, sure)
+
+
+def full_probabilities(
+    head: Head, mirrored: Head | None = None, *, name: str = "image"
+) -> Iterator[tuple[Tensor, Window, Window, Window]]:
+    """((K, h, w) probabilities, window, kept part in it, its place) for a CRF; one window if 2²⁷ values hold it.
+
+    They are float32 and stay on the head's device.
+
+    Args:
+        mirrored: of the mirrored picture, to average with.
+        name: of the picture, for errors.
+
+    Raises:
+        WeightsError: a probability is no number.
+    """
+    size, count = head.resampling.image_size, head.scores.shape[1]
+    side = max(size) if count * math.prod(size) <= REFINED else max(math.isqrt(REFINED // count), 4 * MARGIN)
+    for window, inner, place in tiles(size, side, MARGIN):
+        rows, columns = window
+        shape = count, rows.stop - rows.start, columns.stop - columns.start
+        probabilities = torch.empty(shape, device=head.scores.device)
+        for top in range(rows.start, rows.stop, BAND):
+            band = slice(top, min(top + BAND, rows.stop))
+            part = _averaged(head, mirrored, band)[0, :, :, columns]
+            if head.kind == "probabilities":  # rounded to bfloat16, or single taps at a border: not quite 1 together
+                part = part / part.sum(0)
+            probabilities[:, top - rows.start : band.stop - rows.start] = part
+        if not bool(probabilities.isfinite().all()):
+            raise WeightsError(
+                f"the network gives probabilities of {name} that are no numbers: its weights are broken, or it was "
+                "trained on pictures of other values; train it again"
+            )
+        yield probabilities, window, inner, place
+
+
+def _averaged(head: Head, mirrored: Head | None, rows: slice) -> Tensor:
+    """(1, K, rows, W): probabilities in some rows of the picture, averaged with the mirrored picture's."""
+    probabilities = probabilities_of(head, rows)
+    return probabilities if mirrored is None else (probabilities + probabilities_of(mirrored, rows).flip(-1)) / 2
 
 
 def probabilities_of(head: Head, rows: slice) -> Tensor:

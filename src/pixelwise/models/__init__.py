@@ -13,6 +13,7 @@ from typing import Any
 from pixelwise.errors import BadOption, unknown_name
 from pixelwise.models.bayesian_segnet import bayesian_segnet
 from pixelwise.models.convolutional_classifier import ConvolutionalClassifier, convolutional_classifier
+from pixelwise.models.crfrnn import CRFRNN, crfrnn_fcn8s
 from pixelwise.models.deeplab_v1 import (
     DeepLab,
     LargeFOV,
@@ -80,7 +81,7 @@ Network = (
     | (FCN32sTowers | FCN16sTowers | FCN32sTwoHeaded | FCN16sTwoHeaded | FCN8sTwoHeaded)
     | (UNet | UNetValid | SegNet)
     | (Dilation | RefineNet | PSPNet | GCN)
-    | (DeepLab | LargeFOV | MScLargeFOV)
+    | (DeepLab | LargeFOV | MScLargeFOV | CRFRNN)
     | (DeepLabV2 | DeepLabV3 | DeepLabV3Cascade | TorchvisionSegmentation)
     | ConvolutionalClassifier
 )
@@ -109,6 +110,7 @@ MODELS: dict[str, Callable[..., Network]] = {
     "deeplab_4x4_rate8": deeplab_4x4_rate8,
     "deeplab_largefov": deeplab_largefov,
     "deeplab_msc_largefov": deeplab_msc_largefov,
+    "crfrnn_fcn8s": crfrnn_fcn8s,
     # 2016
     "dilation_frontend": dilation_frontend,
     "dilation7": dilation7,
@@ -146,6 +148,16 @@ CONVERTED: dict[str, Callable[..., Network]] = {"convolutional_classifier": conv
 def list_models() -> list[str]:
     """The names that `build` takes, oldest first."""
     return list(MODELS)
+
+
+def takes_levels(name: str) -> bool:
+    """Whether a network compares colors in levels of 0–255, so that its normalization must have deviation 1.
+
+    >>> takes_levels("crfrnn_fcn8s"), takes_levels("unet")
+    (True, False)
+    """
+    builder = MODELS.get(name)
+    return builder is not None and getattr(inspect.signature(builder).return_annotation, "takes_levels", False)
 
 
 def build(name: str, **options: Any) -> Network:

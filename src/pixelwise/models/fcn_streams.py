@@ -159,15 +159,17 @@ class Scale(nn.Module):
         return values * self.weight[:, None, None]
 
 
-def upsampling(num_classes: int, *, learned: bool) -> nn.Module:
-    """The 2× upsampling between two streams, (N, K, h, w) → (N, K, 2h + 2, 2w + 2)."""
+def upsampling(num_classes: int, *, learned: bool, bias: bool = False) -> nn.Module:
+    """The 2× upsampling between two streams, (N, K, h, w) → (N, K, 2h + 2, 2w + 2); a bias can only be learned."""
     if not learned:
         return BilinearUpsampling()
-    layer = nn.ConvTranspose2d(num_classes, num_classes, 4, stride=2, bias=False)
+    layer = nn.ConvTranspose2d(num_classes, num_classes, 4, stride=2, bias=bias)
     taps = torch.tensor((0.25, 0.75, 0.75, 0.25), device=layer.weight.device)  # FCN's surgery.py, kernel 4
     with torch.no_grad():
         layer.weight.zero_()
         layer.weight.diagonal().copy_((taps[:, None] * taps)[:, :, None])
+        if layer.bias is not None:
+            layer.bias.zero_()
     return layer
 
 

@@ -21,7 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pixelwise.errors import DataError
 from pixelwise.report.heat import bar_colors
 from pixelwise.report.html import as_uri, count, encoded, figure, plain, render, write_page
-from pixelwise.report.outcome import LABELS, stage_told
+from pixelwise.report.outcome import LABELS, crf_told, stage_told
 from pixelwise.report.plots import Point, line_plot
 
 FORMAT = 1  # of plan.yaml
@@ -151,6 +151,43 @@ class Speed(_Record):
     seconds: dict[str, _Share] = {}
 
 
+class CRFSettings(_Record):
+    """The settings of a dense CRF."""
+
+    bilateral_weight: float
+    bilateral_sigma_pixels: float
+    bilateral_sigma_color: float
+    spatial_weight: float
+    spatial_sigma_pixels: float
+
+
+class CRFTried(CRFSettings):
+    """One entry of "tried": settings, and their mean IoU on all pictures of the trial."""
+
+    mean_iou: _Share = None
+
+
+class CRF(_Record):
+    """What result.json says under "crf": the trial of a dense CRF; where it did not end, a note alone."""
+
+    helped: bool = False
+    parameters: CRFSettings | None = None
+    steps: int = 0
+    pictures: int = 0
+    mean_iou_without: _Share = None
+    mean_iou_with: _Share = None
+    interval: tuple[_Share, _Share] = (None, None)
+    tried: list[CRFTried] = []
+    note: str = ""
+
+    @property
+    def told(self) -> str:
+        """What was found, as the terminal says it."""
+        known = (self.mean_iou_without, self.mean_iou_with, *self.interval)
+        without, refined, low, high = (math.nan if value is None else value for value in known)
+        return crf_told(without, refined, (low, high), self.pictures, kept=self.helped)
+
+
 class InStage(_Record):
     """What result.json says under "stage": the stage that a staged run was in."""
 
@@ -171,6 +208,7 @@ class Result(_Record):
     scores: Scores | None = None
     data: Data | None = None
     pictures: list[Picture] = []
+    crf: CRF | None = None
     speed: Speed | None = None
     model_file: str | None = None
     parameters: int | None = None
@@ -217,6 +255,7 @@ class Plan(_Record):
     recipe: dict[str, Any] = {}
     reasons: dict[str, str] = {}
     stages: dict[str, Any] = {}
+    crf_pictures: int = 0
 
 
 @dataclass
@@ -463,6 +502,8 @@ def _render(
         stages=stages,
         current=current,
         plots=_plots(log, plan, best),
+        crf=None if stale else result.crf,
+        crf_planned=plan is not None and plan.crf_pictures > 0,
         resumed=len(log.resumed),
         matrix=_matrix(scores),
         speed=result.speed,
@@ -570,6 +611,7 @@ def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
     known["budget"] = "none" if plan.budget_minutes is None else f"{plan.budget_minutes:g} minutes"
     if plan.stages:
         known["stages"] = len(plan.stages) + 1
+    known["crf"] = f"{count(plan.crf_pictures)} pictures" if plan.crf_pictures else None
     if plan.split:
         known["validation"] = ", ".join(f"{count(len(names))} {split}" for split, names in plan.split.items() if names)
     keys = sorted(plan.reasons, key=lambda key: PLAN_ORDER.index(key) if key in PLAN_ORDER else len(PLAN_ORDER))

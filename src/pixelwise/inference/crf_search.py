@@ -1,0 +1,541 @@
+"""Search a dense CRF's settings on pictures with masks; tell whether it helps, by how much and how surely.
+
+Chen et al.: Semantic Image Segmentation with Deep Convolutional Nets and Fully Connected CRFs, ICLR 2015, §5: w2 = 3,
+σγ = 3 and 10 steps are fixed, w1, σα and σβ are sought from coarse to fine on 100 validation pictures.
+
+1. The network sees each picture once. Its scores are kept on their own grid.
+2. Every setting of the grid is measured on at most 25 of the pictures, spread evenly.
+3. A round measures, on these, all settings around the best so far: w1, σα and σβ each as it is, or a step less or
+   more. The step is half the grid's at first, and half of that in each further round.
+4. The best are measured on all pictures: the grid's best, the three best of all, and for each of the five parts that
+   the pictures are cut into, the three best on the few that lie in other parts. Of these one is the best.
+
+A grid of at most ten settings without rounds is measured on all pictures at once; and with at most 25 pictures steps 2
+and 3 were on all. Then step 4 adds nothing.
+
+What is best is so by mean IoU of one confusion matrix over the pictures, as in an evaluation. The gain is measured by
+cross-validation: each part is counted with the setting that is best on all other parts, among the three of step 4, or
+among all settings where there was none. A part is of neighboring pictures, as those of one film are alike. With fewer
+than five pictures each is a part. The interval of the gain is of 2000 resamplings of the pictures, each counted with
+the CRF and without.
+
+Only the place of the finer settings of step 3 is chosen on pictures that are then counted.
+"""
+
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from pixelwise.crf.parameters import CRFParameters
+from pixelwise.data.levels import to_levels
+from pixelwise.data.sample import Dataset, adapt_channels, spread
+from pixelwise.errors import BadOption, DataError
+from pixelwise.inference.predict import (
+    REFINED,
+    Precision,
+    Window,
+    full_probabilities,
+    label_type,
+    predict_head,
+    windows_of,
+)
+from pixelwise.inference.refine import Refinement
+from pixelwise.labels import LabelSet
+from pixelwise.layers.head import Head
+from pixelwise.layers.normalization import Normalization
+from pixelwise.metrics import ConfusionMatrix
+from pixelwise.protocols.intervals import difference
+
+Counts = NDArray[np.int64]
+"""(…, 3, K): pixels of each class that are hit, in the target, and predicted; all that IoU is made of."""
+
+FEW = 25  # pictures that the grid and the rounds are measured on
+SMALL = 10  # settings of a grid that is measured on all pictures at once
+KEPT = 3  # settings of each ranking that are then measured on all pictures
+FOLDS = 5
+RESAMPLES = 2000
+MEMORY = 2 * 2**30
+PER_CLASS, PER_PIXEL = 28, 600  # bytes that a CRF on one thread works with: per pixel and class, per pixel
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Values of w1, σα and σβ, each combined with each.
+
+    Attributes:
+        bilateral_weights: w1.
+        sigmas_pixels: σα.
+        sigmas_color: σβ, in levels 0–255.
+
+    Raises:
+        BadOption: one of them is empty.
+    """
+
+    bilateral_weights: tuple[float, ...]
+    sigmas_pixels: tuple[float, ...]
+    sigmas_color: tuple[float, ...]
+
+    def __post_init__(self) -> None:
+        if not (self.bilateral_weights and self.sigmas_pixels and self.sigmas_color):
+            raise BadOption(f"a grid needs at least one w1, σα and σβ: got {self}")
+
+    @property
+    def axes(self) -> tuple[tuple[float, ...], ...]:
+        """The values of w1, σα and σβ."""
+        return self.bilateral_weights, self.sigmas_pixels, self.sigmas_color
+
+    @property
+    def settings(self) -> tuple[CRFParameters, ...]:
+        """All combinations, w1 changing last."""
+        return tuple(_setting(w1, alpha, beta) for alpha, beta, w1 in itertools.product(*self.axes[1:], self.axes[0]))
+
+
+PAPER_GRID = Grid((5, 10), (50, 60, 70, 80, 90, 100), (3, 4, 5, 6, 7, 8, 9, 10))  # DeepLab v1
+TRIAL_GRID = Grid((4,), (5, 15, 50), (5, 10))  # small things, larger ones, and near the released settings
+
+
+@dataclass(frozen=True)
+class CRFSearch:
+    """What a search found.
+
+    Attributes:
+        parameters: the best settings on all pictures.
+        steps: of mean field.
+        pictures: how many were used.
+        mean_iou_without: of the network alone.
+        mean_iou_with: cross-validated: each picture with the settings that are best on other pictures.
+        interval: 95 % interval of the gain; not-a-number for a single picture.
+        tried: each setting that was measured on all pictures, and its mean IoU; the best first.
+        note: what limits the result, as too little memory for all pictures; "" for nothing.
+    """
+
+    parameters: CRFParameters
+    steps: int
+    pictures: int
+    mean_iou_without: float
+    mean_iou_with: float
+    interval: tuple[float, float]
+    tried: tuple[tuple[CRFParameters, float], ...]
+    note: str = ""
+
+    @property
+    def gain(self) -> float:
+        """Mean IoU with the CRF, cross-validated, less that without."""
+        return self.mean_iou_with - self.mean_iou_without
+
+    @property
+    def helped(self) -> bool:
+        """Whether the whole interval of the gain is above 0; never with a single picture."""
+        return self.interval[0] > 0
+
+    def refinement(self, part: str) -> Refinement:
+        """The CRF with the best settings, to stand behind the network.
+
+        Args:
+            part: what the pictures are of, as "val".
+        """
+        low, high = self.interval
+        interval = f" (95 % interval {low:+.3f} to {high:+.3f})" if not math.isnan(low) else ""
+        return Refinement(
+            self.parameters,
+            self.steps,
+            f"tuned on {self.pictures} picture{'s' if self.pictures != 1 else ''} of {part}: "
+            f"mean IoU {self.gain:+.3f}{interval}",
+        )
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain numbers for JSON, with None for not-a-number."""
+        return {
+            "parameters": self.parameters.to_record(),
+            "steps": self.steps,
+            "pictures": self.pictures,
+            "mean_iou_without": _number(self.mean_iou_without),
+            "mean_iou_with": _number(self.mean_iou_with),
+            "gain": _number(self.gain),
+            "interval": [_number(edge) for edge in self.interval],
+            "helped": self.helped,
+            "tried": [{**setting.to_record(), "mean_iou": _number(value)} for setting, value in self.tried],
+            "note": self.note,
+        }
+
+
+def search_crf(
+    network: nn.Module,
+    normalization: Normalization,
+    dataset: Dataset,
+    *,
+    pictures: int = 100,
+    grid: Grid = PAPER_GRID,
+    refine_rounds: int = 2,
+    steps: int = 10,
+    precision: Precision = "fp32",
+    seed: int = 0,
+    threads: int | None = None,
+    memory_bytes: int = MEMORY,
+    progress: Callable[[int, int], None] | None = None,
+) -> CRFSearch:
+    """The best settings of a dense CRF behind a network; see the module for how they are found.
+
+    Args:
+        network: in evaluation mode.
+        dataset: pictures with masks that the network was not trained on.
+        pictures: at most so many, spread evenly over the data set.
+        refine_rounds: around the grid's best; an axis of the grid with a single value is left as it is.
+        steps: of mean field.
+        seed: of the resampling.
+        threads: how many pictures are worked on at a time, each by one; all processors if None, fewer where
+            `memory_bytes` does not hold their CRFs. The result does not depend on it.
+        memory_bytes: what pictures and scores may take; where that is too little fewer pictures are taken, still
+            spread evenly, and `note` says so. What the CRFs of all threads work with may take as much again.
+        progress: called with (done, all) measurements of a setting, or of none, on a picture. All may become less.
+
+    Raises:
+        DataError: the data set is empty, or has pictures without masks.
+        WeightsError: the network gives probabilities that are no numbers.
+        BadOption: a number is impossible, or a picture's levels have too wide a range for a width of the grid.
+    """
+    for name, number, least in (("pictures", pictures, 1), ("refine_rounds", refine_rounds, 0), ("steps", steps, 1)):
+        if isinstance(number, bool) or not isinstance(number, int) or number < least:
+            raise BadOption(f"{name} is {number!r}: expected a whole number from {least} up")
+    if len(dataset) == 0:
+        raise DataError("there is nothing to tune a CRF on: the data set has no pictures")
+    from pixelwise.crf.threads import available_threads
+
+    workers = available_threads(threads)
+    wanted = min(pictures, len(dataset))
+    meter = _Meter(progress or (lambda done, total: None), _total(wanted, grid, refine_rounds))
+    seen = _see(network, normalization, dataset, wanted, precision, memory_bytes, meter)
+    table = _Table(seen, dataset.labels["labels"], steps, _affordable(workers, seen, memory_bytes), meter)
+    meter.total = _total(len(seen), grid, refine_rounds)
+    tried, by_fold = _tried(table, grid, refine_rounds, meter)
+
+    everything = list(range(len(seen)))
+    reached = [table.mean_iou(setting, everything) for setting in tried]
+    order = sorted(range(len(tried)), key=lambda place: -reached[place])  # of equals the first
+    without = np.stack([picture.without for picture in seen])
+    behind = _cross_validated(table, by_fold)
+    notes = []
+    if len(seen) < wanted:
+        notes.append(
+            f"the scores of {wanted} pictures would take more than {memory_bytes / 2**30:.1f} GiB of memory, so that "
+            f"{len(seen)} were taken"
+        )
+    if len(seen) == 1:
+        notes.append("a single picture cannot tell whether it helps")
+    elif len(seen) < FOLDS:
+        notes.append(f"the interval of {len(seen)} pictures is rough")
+    return CRFSearch(
+        tried[order[0]],
+        steps,
+        len(seen),
+        float(_mean_iou(without.sum(0))),
+        float(_mean_iou(behind.sum(0))),
+        _interval(without, behind, seed),
+        tuple((tried[place], reached[place]) for place in order),
+        "; ".join(notes),
+    )
+
+
+class _Part(NamedTuple):
+    """A window of a picture that goes through the network at once, with what the network says of it."""
+
+    head: Head
+    window: Window
+    inner: Window
+    place: Window
+
+
+class _Seen(NamedTuple):
+    """A picture that the network has seen.
+
+    Attributes:
+        image: (H, W, C) with the network's channels.
+        without: (3, K) counts of the network alone.
+    """
+
+    name: str
+    image: NDArray[Any]
+    target: NDArray[Any]
+    parts: tuple[_Part, ...]
+    without: Counts
+
+    @property
+    def bytes(self) -> int:
+        """What it takes."""
+        return self.image.nbytes + self.target.nbytes + sum(4 * part.head.scores.numel() for part in self.parts)
+
+
+class _Meter:
+    """How many of all measurements are done."""
+
+    def __init__(self, tell: Callable[[int, int], None], total: int) -> None:
+        self._tell = tell
+        self.done = 0
+        self.total = total
+
+    def add(self, count: int) -> None:
+        self.done += count
+        self._tell(self.done, max(self.total, self.done))
+
+
+class _Table:
+    """Counts of settings on pictures, measured when asked for, each once."""
+
+    def __init__(self, seen: Sequence[_Seen], labels: LabelSet, steps: int, workers: int, meter: _Meter) -> None:
+        self.seen = seen
+        self._labels = labels
+        self._steps = steps
+        self._workers = workers
+        self._meter = meter
+        self._counts: dict[tuple[CRFParameters, int], Counts] = {}
+
+    def measure(self, settings: Sequence[CRFParameters], pictures: Sequence[int]) -> None:
+        """Every setting on every picture. Those of equal widths share a picture's lattices."""
+        jobs: dict[tuple[int, float, float], list[CRFParameters]] = {}
+        for index, setting in itertools.product(pictures, settings):
+            if (setting, index) not in self._counts:  # else measured in an earlier step
+                widths = setting.bilateral_sigma_pixels, setting.bilateral_sigma_color
+                jobs.setdefault((index, *widths), []).append(setting)
+        pool = ThreadPoolExecutor(self._workers)
+        with _one_thread():
+            try:
+                futures = {
+                    pool.submit(_counts, self.seen[index], together, self._labels, self._steps): (index, together)
+                    for (index, *_), together in jobs.items()
+                }
+                for future in as_completed(futures):
+                    index, together = futures[future]
+                    for setting, counts in zip(together, future.result(), strict=True):
+                        self._counts[setting, index] = counts
+                    self._meter.add(len(together))
+            finally:
+                pool.shutdown(cancel_futures=True)
+
+    def counts(self, setting: CRFParameters, pictures: Sequence[int]) -> Counts:
+        """(pictures, 3, K) of what was measured."""
+        return np.stack([self._counts[setting, index] for index in pictures])
+
+    def mean_iou(self, setting: CRFParameters, pictures: Sequence[int]) -> float:
+        """Of one confusion matrix over the pictures."""
+        return float(_mean_iou(self.counts(setting, pictures).sum(0)))
+
+    def best(self, settings: Sequence[CRFParameters], pictures: Sequence[int]) -> CRFParameters:
+        """The setting with the highest mean IoU; of equals the first."""
+        return max(settings, key=lambda setting: self.mean_iou(setting, pictures))
+
+
+def _mean_iou(counts: NDArray[Any]) -> NDArray[np.float64]:
+    """(…, 3, K) → (…): the mean over the classes in targets or predictions, as `metrics` has it."""
+    hit, target, predicted = np.moveaxis(counts.astype(np.float64), -2, 0)
+    union = target + predicted - hit
+    iou = np.divide(hit, union, out=np.zeros_like(hit), where=union > 0)
+    classes = (union > 0).sum(-1)
+    total = iou.sum(-1)
+    mean: NDArray[np.float64] = np.divide(total, classes, out=np.full_like(total, np.nan), where=classes > 0)
+    return mean
+
+
+def _see(
+    network: nn.Module,
+    normalization: Normalization,
+    dataset: Dataset,
+    wanted: int,
+    precision: Precision,
+    memory_bytes: int,
+    meter: _Meter,
+) -> list[_Seen]:
+    """So many pictures, spread evenly; or every second, fourth, … of them where memory holds no more."""
+    labels = dataset.labels["labels"]
+    seen: list[_Seen] = []
+    stride = 1
+    for place, index in enumerate(spread(len(dataset), wanted)):
+        if place % stride == 0:
+            sample = dataset[index]
+            target = sample.targets.get("labels")
+            if target is None:
+                raise DataError(f"{sample.name} has no mask; tuning a CRF needs one for every picture")
+            seen.append(_see_picture(network, normalization, sample.image, target, labels, precision, sample.name))
+            while len(seen) > 1 and sum(picture.bytes for picture in seen) > memory_bytes:
+                stride *= 2
+                seen = seen[::2]
+        meter.add(1)
+    return seen
+
+
+def _see_picture(
+    network: nn.Module,
+    normalization: Normalization,
+    image: NDArray[Any],
+    target: NDArray[Any],
+    labels: LabelSet,
+    precision: Precision,
+    name: str,
+) -> _Seen:
+    image = adapt_channels(image, normalization.channels, name=name)
+    fixed = normalization.of(image)
+    prediction = np.empty(image.shape[:2], label_type(labels.num_classes))
+    parts = []
+    for window, inner, place in windows_of(network, (image.shape[0], image.shape[1])):
+        found = predict_head(network, fixed, image[window], precision=precision)
+        head = Head(found.scores.float().cpu(), found.resampling, found.kind)
+        prediction[place] = head.resampling.argmax(head.scores)[0].numpy()[inner]
+        parts.append(_Part(head, window, inner, place))
+    return _Seen(name, image, target, tuple(parts), _count(prediction, target, labels, name))
+
+
+def _counts(picture: _Seen, settings: Sequence[CRFParameters], labels: LabelSet, steps: int) -> list[Counts]:
+    """Counts (3, K) of each of some settings with equal widths on a picture, on one thread.
+
+    The labels are those of `predict_image`, but for rounding, which depends on the number of threads.
+    """
+    from pixelwise.crf.features import colors, positions
+    from pixelwise.crf.lattice import Lattice
+    from pixelwise.crf.model import DenseCRF
+
+    predictions = np.empty((len(settings), *picture.image.shape[:2]), label_type(labels.num_classes))
+    for part in picture.parts:
+        image = picture.image[part.window]
+        found = np.empty((len(settings), *image.shape[:2]), predictions.dtype)
+        for probabilities, window, inner, place in full_probabilities(part.head, name=picture.name):
+            shape, p = tuple(probabilities.shape[1:]), settings[0]
+            unary = DenseCRF.from_probabilities(probabilities.numpy(), threads=1).unary.reshape(probabilities.shape)
+            near = Lattice(positions(shape, p.spatial_sigma_pixels), threads=1)
+            levels = colors(to_levels(image[window]), shape, p.bilateral_sigma_color)
+            try:
+                alike = Lattice(np.concatenate([positions(shape, p.bilateral_sigma_pixels), levels]), threads=1)
+            except BadOption as error:
+                raise BadOption(f"{picture.name} cannot be refined: {error}") from error
+            for i, setting in enumerate(settings):
+                crf = DenseCRF(unary, threads=1)
+                crf.add_pairwise(near, setting.spatial_weight, normalization=setting.normalization)
+                crf.add_pairwise(alike, setting.bilateral_weight, normalization=setting.normalization)
+                best = torch.from_numpy(crf.infer(steps)).argmax(0).numpy()
+                found[(i, *place)] = best[inner]
+        predictions[(slice(None), *part.place)] = found[(slice(None), *part.inner)]
+    return [_count(prediction, picture.target, labels, picture.name) for prediction in predictions]
+
+
+def _count(prediction: NDArray[Any], target: NDArray[Any], labels: LabelSet, name: str) -> Counts:
+    """(3, K) of a picture."""
+    matrix = ConfusionMatrix(labels.num_classes, void=labels.void)
+    matrix.update(prediction, target, name=name)
+    return np.stack([matrix.counts.diagonal(), matrix.counts.sum(1), matrix.counts.sum(0)])
+
+
+def _tried(
+    table: _Table, grid: Grid, refine_rounds: int, meter: _Meter
+) -> tuple[list[CRFParameters], list[tuple[NDArray[np.intp], list[CRFParameters]]]]:
+    """Measures all there is to measure.
+
+    Returns:
+        The settings that were measured on all pictures, in the order in which they came up; and each part's pictures,
+        with those of the settings that were chosen without it.
+    """
+    everything = list(range(len(table.seen)))
+    settings = list(dict.fromkeys(grid.settings))
+    folds = np.array_split(np.arange(len(everything)), min(FOLDS, len(everything)))
+    few = spread(len(everything), FEW) if len(settings) > SMALL or refine_rounds else everything
+    table.measure(settings, few)
+    coarse = table.best(settings, few)
+    for number in range(refine_rounds):
+        around = _around(table.best(settings, few), grid, 0.5 ** (number + 1))
+        table.measure(around, few)
+        settings = list(dict.fromkeys([*settings, *around]))
+    if len(few) == len(everything):
+        return settings, [(fold, settings) for fold in folds]
+
+    def kept(pictures: list[int]) -> list[CRFParameters]:
+        return sorted(settings, key=lambda setting: -table.mean_iou(setting, pictures))[:KEPT]
+
+    by_fold = [(fold, kept([index for index in few if index not in fold])) for fold in folds]
+    chosen = {coarse, *kept(few), *itertools.chain.from_iterable(own for _, own in by_fold)}
+    tried = [setting for setting in settings if setting in chosen]
+    meter.total = meter.done + len(tried) * (len(everything) - len(few))
+    table.measure(tried, everything)
+    return tried, by_fold
+
+
+def _around(best: CRFParameters, grid: Grid, share: float) -> list[CRFParameters]:
+    """The settings with w1, σα and σβ each as it is, or a share of the grid's step less or more, never below half."""
+    values = best.bilateral_weight, best.bilateral_sigma_pixels, best.bilateral_sigma_color
+    axes = []
+    for value, axis in zip(values, grid.axes, strict=True):
+        step = share * (max(axis) - min(axis)) / max(len(axis) - 1, 1)
+        axes.append((max(value - step, value / 2), value, value + step) if step else (value,))
+    around = Grid(*axes).settings
+    return [setting for setting in around if setting != best]
+
+
+def _total(pictures: int, grid: Grid, refine_rounds: int) -> int:
+    """How many measurements a search of so many pictures makes, at most."""
+    settings = len(dict.fromkeys(grid.settings))
+    axes = sum(len(set(axis)) > 1 for axis in grid.axes)
+    rounds: int = refine_rounds * (3**axes - 1)
+    few = min(pictures, FEW) if settings > SMALL or refine_rounds else pictures
+    last = min(settings + rounds, KEPT * (FOLDS + 1) + 1) * (pictures - few)
+    return pictures + (settings + rounds) * few + last
+
+
+def _cross_validated(table: _Table, by_fold: Sequence[tuple[NDArray[np.intp], list[CRFParameters]]]) -> Counts:
+    """(pictures, 3, K), each with the setting that is best on the other parts; a single picture with its own best."""
+    count = len(table.seen)
+    rows = []
+    for fold, settings in by_fold:
+        others = [index for index in range(count) if index not in fold] or [0]
+        rows.append(table.counts(table.best(settings, others), fold.tolist()))
+    return np.concatenate(rows)
+
+
+def _interval(without: Counts, behind: Counts, seed: int) -> tuple[float, float]:
+    """The middle 95 % of the gain over resamplings of the pictures."""
+
+    def measure(sums: NDArray[np.float64]) -> NDArray[np.float64]:
+        return _mean_iou(sums.reshape(-1, *without.shape[1:]))
+
+    first, second = (counts.reshape(len(counts), -1).astype(np.float64) for counts in (without, behind))
+    found = difference(first, second, measure, samples=RESAMPLES, seed=seed)
+    return found.low, found.high
+
+
+def _setting(w1: float, alpha: float, beta: float) -> CRFParameters:
+    return CRFParameters(
+        bilateral_weight=w1,
+        bilateral_sigma_pixels=alpha,
+        bilateral_sigma_color=beta,
+        spatial_weight=3,
+        spatial_sigma_pixels=3,
+        normalization="after",
+    )
+
+
+def _affordable(threads: int, seen: Sequence[_Seen], memory_bytes: int) -> int:
+    """How many CRFs fit into memory at a time."""
+    heads = [part.head for picture in seen for part in picture.parts]
+    classes = int(heads[0].scores.shape[1])
+    pixels: int = min(max(math.prod(head.resampling.image_size) for head in heads), REFINED // classes)
+    largest = pixels * (PER_CLASS * classes + PER_PIXEL)
+    return max(1, min(threads, memory_bytes // largest))
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's own threads would only stand in each other's way."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 6)
