@@ -123,6 +123,10 @@ class LabelSet:
         Raises:
             LabelError: a value stands in no row of the table; names the first such pixel.
         """
+        if values.dtype == np.uint8 and values.size and self.num_classes < VOID:
+            quick = self._classes_of_bytes(values)
+            if quick is not None:
+                return quick
         low, high = int(values.min(initial=0)), int(values.max(initial=0))
         if low >= 0 and high < 1 << 17:
             lookup = np.full(high + 1, -1, np.int32)
@@ -140,6 +144,18 @@ class LabelSet:
             raise LabelError(self._unknown_value(int(values[row, column]), name, row, column))
         found: ClassMap = classes.astype(self.dtype)
         return found
+
+    def _classes_of_bytes(self, values: NDArray[np.uint8]) -> ClassMap | None:
+        """`to_classes` of fewer than 255 classes, in one pass; None where a value stands in no row."""
+        import cv2  # loaded with the decoder in any case; the label sets alone do without
+
+        unknown = VOID - 1  # no class and not void
+        table = np.full(256, unknown, np.uint8)
+        for key, cls in self.table.items():
+            if 0 <= key < len(table):
+                table[key] = cls
+        classes = np.asarray(cv2.LUT(values, table), np.uint8)
+        return None if (classes == unknown).any() else classes
 
     def nearest(self, values: NDArray[Any]) -> NDArray[np.int32]:
         """(V,) values of a file as classes and void, each by itself: the row that it stands in, or the nearest one."""

@@ -1,13 +1,13 @@
 """Crops: image and target move together, and a mask is only ever resampled by nearest."""
 
+import cv2
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelwise.data import augment
-from pixelwise.data.augment import Augmentation, random_crop
+from pixelwise.data.augment import PAPER_AUGMENTATIONS, Augmentation, random_crop
 from pixelwise.data.levels import grid_of
 from pixelwise.layers.normalization import Normalization
 
@@ -77,25 +77,24 @@ def test_image_and_target_stay_on_top_of_each_other(seed):
 @given(seed=st.integers(0, 10_000), row=st.integers(0, 59), column=st.integers(0, 69))
 def test_the_focus_lies_in_the_crop_also_at_corners_and_turned(seed, row, column):
     target = np.zeros((60, 70), np.uint8)
-    target[max(row - 1, 0) : row + 2, max(column - 1, 0) : column + 2] = 1  # more than a pixel: nearest may skip one
+    top, left = min(max(row - 1, 0), 57), min(max(column - 1, 0), 67)
+    target[top : top + 3, left : left + 3] = 1  # more than a pixel: nearest may skip one
     image = np.zeros((60, 70, 3), np.uint8)
     for augmentation in (STILL, WILD):
         _, classes = crop(image, target, (24, 24), augmentation, seed, focus=(row, column))
         assert (classes == 1).any()
 
 
-def test_the_overhang_shows_edges_more_often(monkeypatch):
+def test_the_overhang_shows_edges_more_often():
     target = np.zeros((128, 128), np.uint8)
     target[:8] = 1
     image = np.zeros((128, 128, 3), np.uint8)
     turning = STILL.model_copy(update={"quarter_turns": True, "rotation": 10.0})
 
-    def seen():
-        return sum((crop(image, target, (64, 64), turning, seed)[1] == 1).sum() for seed in range(300))
+    def seen(augmentation):
+        return sum((crop(image, target, (64, 64), augmentation, seed)[1] == 1).sum() for seed in range(300))
 
-    with_overhang = seen()
-    monkeypatch.setattr(augment, "OVERHANG", 0.0)
-    assert with_overhang > 2 * seen()
+    assert seen(turning) > 2 * seen(turning.model_copy(update={"overhang": 0.0}))
 
 
 @pytest.mark.parametrize(("dtype", "top"), [(np.uint8, 255), (np.uint16, 65_535), (np.float32, 1.0)])
@@ -174,3 +173,218 @@ def test_the_targets_of_other_heads_move_along(seed, wild):
     moved = both.more["other"]
     assert moved.dtype == np.uint16
     assert (moved == np.where(both.target == 255, 65_535, both.target.astype(int) + 1000)).all()
+
+
+def painted(seed, size=(90, 110)):
+    """A target of rectangles, and a picture that holds its numbers: 40 levels a class."""
+    random = np.random.default_rng(seed)
+    target = np.zeros(size, np.uint8)
+    for cls in range(1, 6):
+        top, left = random.integers(0, size[0] - 20), random.integers(0, size[1] - 20)
+        target[top : top + random.integers(15, 45), left : left + random.integers(15, 45)] = cls
+    return np.repeat((target * 40)[..., None], 3, 2), target
+
+
+BENT = Augmentation(elastic=4.0, rotation=20.0, scale=(0.7, 1.4))
+GEOMETRY = {
+    name: a.model_copy(update=dict.fromkeys(("brightness", "blur", "blur_kernel"), 0) | {"contrast": 1.0})
+    for name, a in {**PAPER_AUGMENTATIONS, "bent": BENT}.items()
+}
+
+
+@pytest.mark.parametrize("name", GEOMETRY)
+def test_the_mask_painted_into_the_picture_moves_as_the_mask(name):
+    """Two pixels and more from the edges of classes, where nothing is mixed, each pixel of the picture is its class."""
+    seen = 0
+    for seed in range(8):
+        image, target = painted(seed)
+        flat = (cv2.erode(target, np.ones((5, 5))) == cv2.dilate(target, np.ones((5, 5)))).astype(np.uint8)
+        flat[[0, 1, -1, -2]] = flat[:, [0, 1, -1, -2]] = 0
+        found = random_crop(
+            image,
+            target,
+            (72, 88),
+            GEOMETRY[name].model_copy(update={"short_side": None}),
+            np.random.default_rng(seed),
+            void=255,
+            fill=(250.0,) * 3,
+            more={"flat": (flat, 0)},
+        )
+        inside = (found.more["flat"] == 1) & (found.target != 255)
+        np.testing.assert_allclose(found.levels[inside], found.target[inside, None] * np.full(3, 40.0), atol=1e-3)
+        outside = cv2.erode((found.target == 255).astype(np.uint8), np.ones((5, 5))) == 1
+        np.testing.assert_allclose(found.levels[outside], 250, atol=1e-3)
+        seen += len(np.unique(found.target[inside]))
+    assert seen > 16
+
+
+@pytest.mark.parametrize("name", PAPER_AUGMENTATIONS)
+def test_the_papers_settings_are_valid_and_give_a_crop(name):
+    augmentation = PAPER_AUGMENTATIONS[name]
+    assert Augmentation.model_validate(augmentation.model_dump(mode="json")) == augmentation
+    image, target = painted(1)
+    out, classes = crop(image, target, (65, 49), augmentation, 0)
+    assert out.shape == (65, 49, 3) and np.isfinite(out).all() and classes.shape == (65, 49)
+
+
+def factors_of(augmentation, size=(60, 60), count=60):
+    """The factor of each crop, from how far neighboring rows of the picture are apart in it."""
+    image = np.broadcast_to(np.arange(size[0], dtype=np.float32)[:, None, None] / 255, (*size, 1)).copy()
+    found = []
+    central = augmentation.model_copy(update={"jitter": 0})
+    for seed in range(count):
+        out, classes = crop(image, np.zeros(size, np.uint8), (24, 24), central, seed)
+        rows = np.flatnonzero((classes == 0).all(1))[1:-1]
+        found.append((rows[-1] - rows[0]) / float(out[rows[-1], 12, 0] - out[rows[0], 12, 0]))
+    return np.array(found)
+
+
+def test_scales_are_the_factors_and_no_others():
+    found = factors_of(Augmentation(scales=(0.5, 1.0, 1.25), flip_horizontal=False))
+    assert set(found.round(2)) == {0.5, 1.0, 1.25}
+
+
+def test_linear_factors_are_equally_likely():
+    linear = factors_of(Augmentation(scale=(0.5, 2.0), scale_drawn="linear", flip_horizontal=False), count=400)
+    log = factors_of(Augmentation(scale=(0.5, 2.0), flip_horizontal=False), count=400)
+    assert abs(linear.mean() - 1.25) < 0.07 and abs((linear < 1.25).mean() - 0.5) < 0.08
+    assert abs((log < 1.0).mean() - 0.5) < 0.08
+
+
+def test_the_shorter_side_limits_the_factor():
+    still = Augmentation(flip_horizontal=False, scales=(0.5, 3.0), short_side=(45, 120))
+    assert set(factors_of(still, size=(60, 80)).round(2)) == {0.75, 2.0}
+
+
+def test_jitter_moves_the_whole_picture_by_up_to_that_many_pixels():
+    image, target = coded((31, 41))
+    seen = set()
+    for seed in range(300):
+        out, classes = crop(
+            image, target, (51, 61), Augmentation(flip_horizontal=False, jitter=4), seed, fill=(0.0,) * 3
+        )
+        rows, columns = np.nonzero(classes != 255)
+        assert (np.ptp(rows), np.ptp(columns)) == (30, 40)
+        seen.add((int(rows.min()) - 10, int(columns.min()) - 10))
+        assert (out[rows[0], columns[0], :2] == 0).all() and out[rows[-1], columns[-1], 1] == 40
+    assert {y for y, _ in seen} == {x for _, x in seen} == set(range(-4, 5))
+
+
+def test_without_overhang_a_crop_lies_inside_where_it_fits():
+    image, target = coded((50, 60))
+    for seed in range(100):
+        _, classes = crop(image, target, (33, 60), Augmentation(overhang=0), seed)
+        assert (classes != 255).all()
+
+
+def test_a_centered_focus_lies_in_the_middle():
+    target = np.zeros((90, 90), np.uint8)
+    target[41, 52] = 1
+    image = np.zeros((90, 90, 3), np.uint8)
+    centered = Augmentation(focus_spread=0, overhang=0)
+    for seed in range(10):
+        _, classes = crop(image, target, (31, 25), centered, seed, focus=(41, 52))
+        assert classes[15, 12] == 1
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 10_000), row=st.integers(0, 59), column=st.integers(0, 69))
+def test_the_focus_lies_in_an_elastic_crop(seed, row, column):
+    target = np.zeros((60, 70), np.uint8)
+    top, left = min(max(row - 1, 0), 57), min(max(column - 1, 0), 67)
+    target[top : top + 3, left : left + 3] = 1
+    elastic = Augmentation(elastic=10.0, rotation=10.0)
+    _, classes = crop(np.zeros((60, 70, 3), np.uint8), target, (24, 24), elastic, seed, focus=(row, column))
+    assert (classes == 1).any()
+
+
+@pytest.mark.parametrize("probability", [0.0, 0.25])
+def test_rotation_and_blur_happen_as_often_as_asked(probability):
+    image, target = painted(0)
+    turning = Augmentation(flip_horizontal=False, rotation=40.0, rotation_probability=probability, jitter=0)
+    blurring = Augmentation(flip_horizontal=False, blur_kernel=5, blur_probability=probability, jitter=0)
+    plain = crop(image, target, (90, 110), Augmentation(flip_horizontal=False, jitter=0), 0)
+    turned = sum(not (crop(image, target, (90, 110), turning, seed)[1] == plain[1]).all() for seed in range(120))
+    blurred = 0
+    for seed in range(120):
+        out, classes = crop(image, target, (90, 110), blurring, seed)
+        assert (classes == plain[1]).all()
+        if not (out == plain[0]).all():
+            weights = np.array([1, 4, 6, 4, 1]) / 16
+            np.testing.assert_allclose(out, cv2.sepFilter2D(plain[0], -1, weights, weights), atol=1e-3)
+            blurred += 1
+    assert abs(turned / 120 - probability) < 0.13 and abs(blurred / 120 - probability) < 0.13
+
+
+def test_settings_that_are_off_draw_nothing():
+    """A seed gives the crops that it gave before these settings were there."""
+    image, target = painted(3)
+    explicit = Augmentation(
+        scales=(), elastic=0.0, jitter=None, short_side=None, blur_kernel=0, rotation_probability=1.0
+    )
+    random, same = np.random.default_rng(5), np.random.default_rng(5)
+    random_crop(image, target, (64, 64), explicit, random, void=255)
+    same.uniform(0, 0)  # scale
+    same.uniform(-1, 1)  # stretch
+    same.random()  # mirror
+    same.uniform([0, 0], [1, 1])  # place
+    same.uniform(-1, 1)  # gamma
+    same.random()  # invert
+    same.uniform(-1, 1)  # contrast
+    same.uniform(0, 0)  # brightness
+    same.uniform(0, 0, 3)  # color
+    same.random()  # grey
+    assert random.random() == same.random()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        ({"scales": (0.0, 1.0)}, "scales are factors above 0"),
+        ({"scales": (1.0,), "scale": (0.5, 2.0)}, "from scale or from scales"),
+        ({"short_side": (100, 50)}, "short_side is a low and a high number of pixels"),
+        ({"blur_kernel": 4}, "blur_kernel is odd, or 0 for none, got 4"),
+        ({"blur_kernel": 5, "blur": 1.0}, "by blur or by blur_kernel"),
+    ],
+)
+def test_settings_that_contradict_are_refused(wrong, message):
+    with pytest.raises(ValueError, match=message):
+        Augmentation(**wrong)
+
+
+def test_weights_move_with_the_target_and_are_0_in_the_padding():
+    for seed in range(10):
+        image, target = painted(seed)
+        found = random_crop(
+            image,
+            target,
+            (100, 120),
+            WILD,
+            np.random.default_rng(seed),
+            void=255,
+            weights=target.astype(np.float32) + 1,
+        )
+        assert found.weights.dtype == np.float32
+        assert (found.weights == np.where(found.target == 255, 0, found.target.astype(np.float32) + 1)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3, 6])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize("per_picture", [False, True])
+def test_a_normalized_table_gives_the_normalized_levels_bit_for_bit(channels, order, per_picture):
+    random = np.random.default_rng(channels)
+    mean, deviation = random.uniform(50, 150, (2, channels))
+    normalization = Normalization(tuple(mean), tuple(deviation), order, per_picture)
+    light = {"contrast": 1.3, "brightness": 0.2, "gamma": 1.5, "invert": 0.5}
+    for augmentation in (STILL, Augmentation(**light), Augmentation(**LIGHT)):
+        for dtype in (np.uint8, np.float32):
+            image = random.integers(0, 255, (40, 50, channels)).astype(dtype)
+            target = np.zeros((40, 50), np.uint8)
+            crops = [random_crop(image, target, (32, 40), augmentation, random, void=255) for _ in range(3)]
+            found = normalization.of_crops(crops)
+            expected = normalization.normalize(
+                np.stack([c.levels for c in crops]), np.stack([c.statistics for c in crops])
+            )
+            assert found.shape == expected.shape == (3, channels, 32, 40)
+            assert found.permute(0, 2, 3, 1).is_contiguous()
+            assert torch.equal(found, expected)

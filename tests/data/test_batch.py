@@ -5,10 +5,11 @@ import itertools
 import numpy as np
 import pytest
 
+from pixelwise.data import batch as batch_module
 from pixelwise.data.augment import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.sample import Sample
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, ShapeError
 from pixelwise.labels import LabelSet
 
 
@@ -106,3 +107,55 @@ def test_other_heads_move_along_and_change_nothing():
         expected = np.where(two.targets == 255, 255, two.targets + 1)
         expected[[i for i, name in enumerate(two.names) if name == "p5"]] = 255
         assert two.more["other"].dtype == np.int64 and (two.more["other"] == expected).all()
+
+
+def test_class_crops_by_picture_take_the_next_picture_and_a_class_of_it():
+    by_picture = batches(Numbered(), class_crops=1.0, class_from="picture")
+    plain = batches(Numbered())
+    seen = []
+    for k in range(40):
+        batch = by_picture[k]
+        assert batch.names == plain[k].names
+        for name, target in zip(batch.names, batch.targets, strict=True):
+            assert name != "p3" or (target != 0).any()
+            seen += [bool((target == 2).any())] if name == "p3" else []
+    assert 0.25 < np.mean(seen) < 0.85  # one of two classes; the other's crops hold it by chance
+
+
+def weigh(sample):
+    """A weight that tells where it comes from."""
+    weigh.asked.append(sample.name)
+    return np.arange(50 * 60, dtype=np.float32).reshape(50, 60) + 1
+
+
+def test_weights_are_made_once_for_a_picture_and_move_along():
+    weigh.asked = []
+    weighted, plain = batches(Numbered(), weigh=weigh), batches(Numbered())
+    for k in range(5):
+        batch = weighted[k]
+        assert plain[k].weights is None
+        assert (batch.images == plain[k].images).all() and (batch.targets == plain[k].targets).all()
+        assert batch.weights.shape == batch.targets.shape and batch.weights.dtype == np.float32
+        assert ((batch.weights == 0) == (batch.targets == 255)).all()
+        step = np.diff(batch.weights, axis=1)[(batch.weights[:, 1:] > 0) & (batch.weights[:, :-1] > 0)]
+        assert (step == 60).all()
+    assert sorted(weigh.asked) == [f"p{i}" for i in range(7)]
+
+
+def test_weights_beyond_the_limit_are_made_each_time(monkeypatch):
+    monkeypatch.setattr(batch_module, "WEIGHTS_BYTES", 3 * 50 * 60 * 4)
+    weigh.asked = []
+    weighted = batches(Numbered(), weigh=weigh)
+    for k in range(7):
+        assert weighted[k].weights.any()
+    assert len(weigh.asked) == 3 + 3 * 4
+
+
+def test_pictures_of_other_channels_are_refused():
+    class Mixed(Numbered):
+        def __getitem__(self, index):
+            sample = super().__getitem__(index)
+            return Sample(sample.image[..., :1], sample.targets, sample.name) if index == 4 else sample
+
+    with pytest.raises(ShapeError, match="channels.*the pictures of a batch have the same"):
+        [batches(Mixed())[k] for k in range(3)]

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pixelwise.data.sets.cityscapes import LABELS
+from pixelwise.data.sets.cityscapes import CATEGORIES, LABELS
 from pixelwise.errors import BadOption, LabelError, ShapeError
 from pixelwise.labels import LabelSet
 from pixelwise.protocols import PROTOCOLS
-from pixelwise.protocols.cityscapes import CATEGORIES, CLASSES, INSTANCE_SIZES, to_ids
+from pixelwise.protocols.cityscapes import CLASSES, INSTANCE_SIZES, to_ids
 from pixelwise.protocols.intervals import score_interval
 
 EVALUATED = {i for i, _ in CLASSES}

@@ -1,26 +1,27 @@
 """Augmentation: a random crop of a sample, with image and target moved together.
 
-The geometry is one affine map: the picture is read by bilinear interpolation and padded with its mean color, the
-target by nearest and padded with void. A crop that needs neither scaling nor rotation is a plain slice. Light and color
-vary in units of the picture's own deviation, so pictures of any range – 8, 12 or 16 bits, float – vary alike.
+The geometry is one map, affine or elastic: the picture is read by bilinear interpolation and padded with its mean
+color, the targets by nearest and padded with void. A crop that needs neither scaling nor rotation is a plain slice.
+Light and color vary in units of the picture's own deviation, so pictures of any range – 8, 12 or 16 bits, float – vary
+alike. What the papers vary is in `PAPER_AUGMENTATIONS`.
 """
 
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from pixelwise.data.elastic import displacements
 from pixelwise.data.levels import Statistics, grid_of, level_scale, statistics_of, to_levels
 from pixelwise.data.sample import Image
 from pixelwise.labels import ClassMap
 
 Size = tuple[int, int]
-OVERHANG = 0.25  # of half a crop: so far a crop may reach over the picture's edge, so that edges are seen as often
 
 
 class Augmentation(BaseModel):
@@ -29,9 +30,20 @@ class Augmentation(BaseModel):
     Attributes:
         flip_horizontal, flip_vertical: mirror with probability ½.
         quarter_turns: turn by a random multiple of 90°, for pictures without an up and down.
-        scale: (low, high) factor of the size, drawn log-uniformly; 1 leaves it.
+        scale: (low, high) factor of the size; 1 leaves it.
+        scale_drawn: "log": doubling is as likely as halving; "linear": all factors are equally likely.
+        scales: the factors, one of which is drawn, in place of `scale`; DeepLab v2's {0.5, 0.75, 1, 1.25, 1.5}.
+        short_side: (low, high) pixels that the factor may make of the picture's shorter side; RefineNet's 450–1100.
         stretch: the two axes may differ by up to this factor; 1 keeps the aspect.
         rotation: largest angle in degrees.
+        rotation_probability: of turning at all.
+        elastic: deviation in pixels of the displacements on a 3 × 3 grid over the crop (U-Net: 10); 0 for none.
+        jitter: the crop lies in the picture's middle, moved by up to so many pixels of the picture in each direction
+            (FCN: 32); None: it lies anywhere.
+        overhang: share of half a crop by which it may reach over the picture's edge, so that edges are seen as often
+            as the rest; 0 keeps it inside where it fits, as the papers do.
+        focus_spread: how far from the crop's middle the pixel of a class-centered crop may lie, in sides of the crop;
+            0 puts it in the middle (RefineNet).
         gamma: largest factor of the exponent of the tone curve between the picture's darkest and brightest pixel.
         contrast: largest factor of the deviation from the mean; 1 leaves it.
         brightness, color: largest shift of all channels together, and of each alone, in the picture's deviations.
@@ -39,6 +51,9 @@ class Augmentation(BaseModel):
         invert: probability of the negative.
         noise: largest deviation of added noise, in the picture's deviations.
         blur: largest deviation of a Gaussian blur, in pixels.
+        blur_kernel: odd side in pixels of a fixed Gaussian kernel instead, as OpenCV makes it from its side alone; 5
+            has the weights 1 4 6 4 1 (PSPNet's release); 0 for none.
+        blur_probability: of blurring at all.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,8 +62,16 @@ class Augmentation(BaseModel):
     flip_vertical: bool = False
     quarter_turns: bool = False
     scale: tuple[float, float] = (1.0, 1.0)
+    scale_drawn: Literal["log", "linear"] = "log"
+    scales: tuple[float, ...] = ()
+    short_side: tuple[float, float] | None = None
     stretch: float = Field(1.0, ge=1)
     rotation: float = Field(0.0, ge=0, le=180)
+    rotation_probability: float = Field(1.0, ge=0, le=1)
+    elastic: float = Field(0.0, ge=0)
+    jitter: int | None = Field(None, ge=0)
+    overhang: float = Field(0.25, ge=0, lt=1)
+    focus_spread: float = Field(0.4, ge=0, le=0.4)
     gamma: float = Field(1.0, ge=1)
     contrast: float = Field(1.0, ge=1)
     brightness: float = Field(0.0, ge=0)
@@ -57,12 +80,67 @@ class Augmentation(BaseModel):
     invert: float = Field(0.0, ge=0, le=1)
     noise: float = Field(0.0, ge=0)
     blur: float = Field(0.0, ge=0)
+    blur_kernel: int = Field(0, ge=0)
+    blur_probability: float = Field(1.0, ge=0, le=1)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         if not 0 < self.scale[0] <= self.scale[1]:
             raise ValueError(f"scale is a low and a high factor above 0, got {self.scale}")
+        if min(self.scales, default=1) <= 0:
+            raise ValueError(f"scales are factors above 0, got {self.scales}")
+        if self.scales and self.scale != (1.0, 1.0):
+            raise ValueError(f"factors are drawn from scale or from scales, got {self.scale} and {self.scales}")
+        if self.short_side and not 0 < self.short_side[0] <= self.short_side[1]:
+            raise ValueError(f"short_side is a low and a high number of pixels above 0, got {self.short_side}")
+        if self.blur_kernel % 2 == 0 and self.blur_kernel:
+            raise ValueError(f"blur_kernel is odd, or 0 for none, got {self.blur_kernel}")
+        if self.blur_kernel and self.blur:
+            raise ValueError(f"a picture is blurred by blur or by blur_kernel, got {self.blur} and {self.blur_kernel}")
         return self
+
+
+_NONE = Augmentation(flip_horizontal=False, overhang=0)
+_MIRROR = Augmentation(overhang=0)
+_PSPNET = Augmentation(scale=(0.5, 2.0), scale_drawn="linear", rotation=10.0, overhang=0)
+
+PAPER_AUGMENTATIONS: Mapping[str, Augmentation] = {
+    # Long et al. 2015, §4.3: mirroring, and "jittering" by up to 32 pixels; it gave no noticeable gain
+    "fcn": Augmentation(jitter=32, overhang=0),
+    # the authors' prototxts: whole pictures as they are (spec, networks-2014-2016 §2.5)
+    "fcn_released": Augmentation(flip_horizontal=False, jitter=0, overhang=0),
+    # Ronneberger et al. 2015, §3.1: shift, rotation, elastic deformation (3 × 3 grid, 10 pixels), gray values; with
+    # BorderWeights. How far they turn and how gray values vary is UNVERIFIED: 180°, contrast and brightness here
+    "unet": Augmentation(flip_vertical=True, rotation=180.0, elastic=10.0, contrast=1.25, brightness=0.15, overhang=0),
+    # the authors' prototxts: none (spec, networks-2014-2016 §3)
+    "segnet": _NONE,
+    # Chen et al. 2015: random crop and mirror (spec §5.4)
+    "deeplab_v1": _MIRROR,
+    # Yu, Koltun 2016: random crop and mirror (spec §4.4)
+    "dilation": _MIRROR,
+    # Chen et al. 2016: scales 0.5–1.5; in practice one of these five (spec §5.4, from the ports' notes)
+    "deeplab_v2": Augmentation(scales=(0.5, 0.75, 1.0, 1.25, 1.5), overhang=0),
+    # Lin et al. 2017, the authors' code: scales 0.7:0.1:1.3, mirror, the crop's middle on a pixel of a class that the
+    # picture has (Batches: class_crops=1, class_from="picture"), shorter side 450–1100
+    "refinenet": Augmentation(
+        scales=(0.7, 0.8, 0.9, 1.0, 1.1, 1.2, 1.3), short_side=(450, 1100), focus_spread=0, overhang=0
+    ),
+    # Zhao et al. 2017, §5: mirror, 0.5–2; on ADE20K and VOC ±10° and Gaussian blur, whose deviation is UNVERIFIED
+    "pspnet": _PSPNET.model_copy(update={"blur": 1.1}),
+    "pspnet_cityscapes": _PSPNET.model_copy(update={"rotation": 0.0}),
+    # the authors' semseg: ±10° and a blur of 5 × 5, each for half of the pictures
+    "pspnet_semseg": _PSPNET.model_copy(
+        update={"rotation_probability": 0.5, "blur_kernel": 5, "blur_probability": 0.5}
+    ),
+    # Chen et al. 2017, §4: mirror, 0.5–2; the authors' code takes steps of 0.25
+    "deeplab_v3": Augmentation(scales=(0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0), overhang=0),
+}
+"""{paper: what it varies}, by year. Crop sizes stand in the recipes; all pad with the mean and void.
+
+Differences: where the picture is smaller than the crop it lies anywhere in it, not at the top left (DeepLab), and a
+blur comes after the padding. How often PSPNet draws which factor of 0.5–2 (here all alike) is UNVERIFIED. FCN moves the
+picture in a crop that holds it whole. Dilation's reflected border belongs to its network.
+"""
 
 
 @dataclass(frozen=True)
@@ -70,16 +148,25 @@ class Crop:
     """A view of a picture.
 
     Attributes:
-        levels: (h, w, C) float32, 0–255 for ordinary pictures.
+        pixels: (h, w, C): uint8 where `table` says what each value stands for; else float32 levels.
+        table: (256, C) float32 levels, or None. A pixel's normalization is a table's, too, which saves two passes.
         target: (h, w) classes and void.
         statistics: (2, C) mean and deviation of the whole picture under the crop's tone curve.
         more: {head: (h, w) classes and void} of the other heads, where there are several.
+        weights: (h, w) float32, how much each pixel counts in the loss; 0 in the padding. None where none were given.
     """
 
-    levels: NDArray[np.float32]
+    pixels: NDArray[np.uint8] | NDArray[np.float32]
+    table: NDArray[np.float32] | None
     target: ClassMap
     statistics: Statistics
     more: Mapping[str, ClassMap] = field(default_factory=dict)
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def levels(self) -> NDArray[np.float32]:
+        """(h, w, C) float32, 0–255 for ordinary pictures; made anew each time."""
+        return np.asarray(self.pixels, np.float32) if self.table is None else looked_up(self.table, self.pixels)
 
 
 def random_crop(
@@ -93,6 +180,7 @@ def random_crop(
     fill: tuple[float, ...] | None = None,
     focus: tuple[int, int] | None = None,
     more: Mapping[str, tuple[ClassMap, int]] | None = None,
+    weights: NDArray[np.float32] | None = None,
 ) -> Crop:
     """A crop of exactly `size` (height, width) from image (H, W, C) and target (H, W).
 
@@ -101,33 +189,57 @@ def random_crop(
         fill: the color that pads the picture, 0–255 per channel; the picture's own mean if left out.
         focus: (row, column) of a pixel that lies within the crop, at a random place in it; any crop if left out.
         more: {head: (target (H, W), its void)} of other heads, which move along.
+        weights: (H, W) float32 of the target's pixels (`pixelwise.data.border_weights`), which move along.
     """
     a = augmentation
     grid = grid_of(image)
-    linear = _linear(a, random)
-    matrix = _placed(linear, _center(linear, target.shape, size, focus, random), size)
+    linear = _linear(a, target.shape, random)
+    inverse: NDArray[np.float64] = np.asarray(np.linalg.inv(linear), np.float64)
+    matrix = _placed(linear, _center(a, inverse, target.shape, size, focus, random), size)
     if focus is not None and not _inside(matrix @ np.array([focus[1], focus[0], 1.0]), size):
         place = np.array([focus[1], focus[0]], float)
         matrix = _placed(linear, place, size)
-    window, matrix = _window(matrix, target.shape, size)
+    if a.elastic:
+        window, place = _bent(matrix, inverse, a.elastic, target.shape, size, focus, random)
+    elif _is_slice(matrix):
+        window, place = (slice(None), slice(None)), matrix
+    else:
+        window, place = _window(matrix, inverse, target.shape, size)
     color = fill if fill is not None else tuple(float(v) for v in grid.mean(0))
     pad = tuple(value / level_scale(image.dtype) for value in color)
-    crop = _warp(image[window], matrix, size, cv2.INTER_LINEAR, pad)
-    crop_target = _warp(target[window], matrix, size, cv2.INTER_NEAREST, (float(void),))
+    crop = _warp(image[window], place, size, cv2.INTER_LINEAR, pad)
+    crop_target = _warp(target[window], place, size, cv2.INTER_NEAREST, (float(void),))
     others = {
-        head: _warp(other[window], matrix, size, cv2.INTER_NEAREST, (float(own_void),))
+        head: _warp(other[window], place, size, cv2.INTER_NEAREST, (float(own_void),))
         for head, (other, own_void) in (more or {}).items()
     }
-    levels, statistics = _toned(crop, grid, a, random)
-    return Crop(levels, crop_target, statistics, others)
+    crop_weights = None if weights is None else _warp(weights[window], place, size, cv2.INTER_NEAREST, (0.0,))
+    pixels, table, statistics = _toned(crop, grid, a, random)
+    return Crop(pixels, table, crop_target, statistics, others, crop_weights)
 
 
-def _linear(a: Augmentation, random: np.random.Generator) -> NDArray[np.float64]:
+def looked_up(
+    table: NDArray[np.float32], pixels: NDArray[Any], out: NDArray[np.float32] | None = None
+) -> NDArray[np.float32]:
+    """(h, w, C) float32 values of a table (256, C) for pixels (h, w, C) uint8, in `out` where that is given."""
+    found = cv2.LUT(pixels, table.reshape(1, *table.shape), dst=out)
+    return np.asarray(found, np.float32).reshape(pixels.shape)
+
+
+def _linear(a: Augmentation, source: Size, random: np.random.Generator) -> NDArray[np.float64]:
     """The 2 × 2 part of the map from source (x, y) to crop (x, y)."""
-    factor = math.exp(random.uniform(math.log(a.scale[0]), math.log(a.scale[1])))
+    if a.scales:
+        factor = a.scales[int(random.integers(len(a.scales)))]
+    elif a.scale_drawn == "linear":
+        factor = random.uniform(*a.scale)
+    else:
+        factor = math.exp(random.uniform(math.log(a.scale[0]), math.log(a.scale[1])))
+    if a.short_side is not None:
+        factor = min(max(factor, a.short_side[0] / min(source)), a.short_side[1] / min(source))
     stretch = math.exp(random.uniform(-1, 1) * math.log(a.stretch) / 2)
     turn = int(random.integers(4)) * 90 if a.quarter_turns else 0
-    radians = math.radians(turn + (random.uniform(-a.rotation, a.rotation) if a.rotation else 0.0))
+    turning = bool(a.rotation) and _happens(a.rotation_probability, random)
+    radians = math.radians(turn + (random.uniform(-a.rotation, a.rotation) if turning else 0.0))
     mirror = [-1.0 if flip and random.random() < 0.5 else 1.0 for flip in (a.flip_horizontal, a.flip_vertical)]
     cos, sin = math.cos(radians), math.sin(radians)
     turned = np.array([[cos, -sin], [sin, cos]]) @ np.diag([factor * stretch * mirror[0], factor / stretch * mirror[1]])
@@ -135,20 +247,32 @@ def _linear(a: Augmentation, random: np.random.Generator) -> NDArray[np.float64]
     return turned
 
 
+def _happens(probability: float, random: np.random.Generator) -> bool:
+    """True with this probability; what is certain draws nothing."""
+    return probability == 1 or random.random() < probability
+
+
 def _center(
-    linear: NDArray[np.float64], source: Size, size: Size, focus: tuple[int, int] | None, random: np.random.Generator
+    a: Augmentation,
+    inverse: NDArray[np.float64],
+    source: Size,
+    size: Size,
+    focus: tuple[int, int] | None,
+    random: np.random.Generator,
 ) -> NDArray[np.float64]:
-    """The source point (x, y) under the crop's middle; the crop reaches over an edge by `OVERHANG` at most."""
-    inverse = np.linalg.inv(linear)
+    """The source point (x, y) under the crop's middle; the crop reaches over an edge by `overhang` at most."""
     half = np.abs(inverse) @ np.array([size[1] / 2, size[0] / 2])  # the crop's half extents in the source
     extent = np.array([source[1], source[0]], float)
-    low, high = half * (1 - OVERHANG) - 0.5, extent - half * (1 - OVERHANG) - 0.5
+    low, high = half * (1 - a.overhang) - 0.5, extent - half * (1 - a.overhang) - 0.5
     # where the picture is smaller than the crop, it lies anywhere in it
     fits = extent >= 2 * half
     low, high = np.where(fits, low, extent - half - 0.5), np.where(fits, high, half - 0.5)
+    if focus is None and a.jitter is not None:
+        return np.asarray((extent - 1) / 2 + random.integers(-a.jitter, a.jitter, 2, endpoint=True))
     if focus is None:
         return np.asarray(random.uniform(low, high))
-    place = np.array([random.uniform(-0.4, 0.4) * size[1], random.uniform(-0.4, 0.4) * size[0]])
+    spread = a.focus_spread
+    place = np.array([random.uniform(-spread, spread) * size[1], random.uniform(-spread, spread) * size[0]])
     return np.asarray(np.clip(np.array([focus[1], focus[0]], float) - inverse @ place, low, high))
 
 
@@ -162,40 +286,115 @@ def _inside(point: NDArray[np.float64], size: Size) -> bool:
     return bool(0 <= round(point[0]) < size[1] and 0 <= round(point[1]) < size[0])
 
 
-def _window(matrix: NDArray[np.float64], source: Size, size: Size) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
+def _is_slice(matrix: NDArray[np.float64]) -> bool:
+    """Whether a map only moves and mirrors."""
+    (xx, xy, _), (yx, yy, _) = matrix
+    return bool(xy == 0 == yx and abs(xx) == 1 == abs(yy))
+
+
+def _window(
+    matrix: NDArray[np.float64], inverse: NDArray[np.float64], source: Size, size: Size
+) -> tuple[tuple[slice, slice], NDArray[np.float64]]:
     """The part of the source that a crop needs, and the map from it: large pictures are not walked through whole."""
-    inverse = np.linalg.inv(matrix[:, :2])
     corners = np.array([[0, 0], [size[1], 0], [0, size[0]], [size[1], size[0]]], float)
     inverted = (corners - matrix[:, 2]) @ inverse.T
-    low = np.floor(inverted.min(0)).astype(int) - 3
-    high = np.ceil(inverted.max(0)).astype(int) + 3
+    window = _around(inverted.min(0), inverted.max(0), source)
+    moved = matrix.copy()
+    moved[:, 2] += matrix[:, :2] @ np.array([window[1].start, window[0].start], float)
+    return window, moved
+
+
+def _around(low: NDArray[Any], high: NDArray[Any], source: Size) -> tuple[slice, slice]:
+    """(rows, columns) of the source from `low` to `high` (x, y), with a margin for the interpolation; never empty."""
+    low, high = np.floor(low).astype(int) - 3, np.ceil(high).astype(int) + 3
     (left, right), (top, bottom) = (
         (min(max(int(low[axis]), 0), length - 1), max(min(int(high[axis]), length), 1))
         for axis, length in enumerate((source[1], source[0]))
     )
-    moved = matrix.copy()
-    moved[:, 2] += matrix[:, :2] @ np.array([left, top], float)
-    return (slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))), moved
+    return slice(top, max(bottom, top + 1)), slice(left, max(right, left + 1))
+
+
+def _bent(
+    matrix: NDArray[np.float64],
+    inverse: NDArray[np.float64],
+    elastic: float,
+    source: Size,
+    size: Size,
+    focus: tuple[int, int] | None,
+    random: np.random.Generator,
+) -> tuple[tuple[slice, slice], NDArray[np.float32]]:
+    """The part of the source that an elastic crop needs, and (2, h, w): the point (x, y) in it of every crop pixel.
+
+    The displacements, in pixels of the crop, move the point that the affine map is asked for. Where a focus is asked
+    for, they are 0 at its pixel: all move by what that one would have moved.
+    """
+    moved = displacements(size, elastic, random)
+    if focus is not None:
+        x, y = (round(float(value)) for value in matrix @ np.array([focus[1], focus[0], 1.0]))
+        moved -= moved[:, y, x][:, None, None]
+    moved[0] += np.arange(size[1]) - matrix[0, 2]
+    moved[1] += (np.arange(size[0]) - matrix[1, 2])[:, None]
+    points: NDArray[np.float64] = np.einsum("ij,jhw->ihw", inverse, moved)
+    window = _around(points.min((1, 2)), points.max((1, 2)), source)
+    points -= np.array([window[1].start, window[0].start], float)[:, None, None]
+    return window, points.astype(np.float32)
 
 
 def _warp(
-    array: NDArray[Any], matrix: NDArray[np.float64], size: Size, interpolation: int, fill: tuple[float, ...]
+    array: NDArray[Any], place: NDArray[Any], size: Size, interpolation: int, fill: tuple[float, ...]
 ) -> NDArray[Any]:
-    """`array` under the affine matrix, (h, w) or (h, w, C), same dtype. OpenCV borders hold at most four channels."""
+    """`array`, (H, W) or (H, W, C), under a map as (h, w) or (h, w, C) of the same dtype.
+
+    Args:
+        place: the affine matrix (2, 3), or (2, h, w): the point (x, y) of every pixel.
+    """
     channels = 1 if array.ndim == 2 else array.shape[2]
-    if channels > 4:
-        planes = [_warp(array[..., c], matrix, size, interpolation, (fill[c],)) for c in range(channels)]
+    if channels > 4:  # OpenCV's borders hold at most four
+        planes = [_warp(array[..., c], place, size, interpolation, (fill[c],)) for c in range(channels)]
         return np.stack(planes, -1)
-    warped: NDArray[Any] = cv2.warpAffine(
-        array, matrix, (size[1], size[0]), flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
-    )
+    warped: NDArray[Any] | None = None
+    if place.ndim == 3:
+        warped = cv2.remap(array, place[0], place[1], interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
+    elif _is_slice(place):
+        warped = _sliced(array, place, size, fill)
+    if warped is None:
+        warped = cv2.warpAffine(
+            array, place, (size[1], size[0]), flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
+        )
     return warped.reshape(*size, channels) if array.ndim == 3 else warped
 
 
+def _sliced(
+    array: NDArray[Any], matrix: NDArray[np.float64], size: Size, fill: tuple[float, ...]
+) -> NDArray[Any] | None:
+    """`array` moved and mirrored, without interpolation; None where nothing of it lies in the crop."""
+    parts: list[slice] = []
+    borders: list[int] = []
+    for axis, (length, side) in enumerate(zip(array.shape[:2], size, strict=True)):
+        sign, offset = matrix[1 - axis, 1 - axis], int(matrix[1 - axis, 2])
+        first = -offset if sign > 0 else offset - side + 1
+        start, stop = max(first, 0), min(first + side, length)
+        if start >= stop:
+            return None
+        parts.append(slice(start, stop))
+        border = (start - first, first + side - stop)
+        borders += border if sign > 0 else border[::-1]
+    part = array[tuple(parts)]
+    mirrored = (matrix[0, 0] < 0, matrix[1, 1] < 0)
+    if any(mirrored):
+        part = cv2.flip(part, -1 if all(mirrored) else int(mirrored[0]))
+    top, bottom, left, right = borders
+    moved: NDArray[Any] = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill)
+    return moved
+
+
 def _toned(
-    crop: NDArray[Any], grid: NDArray[np.float32], a: Augmentation, random: np.random.Generator
-) -> tuple[NDArray[np.float32], Statistics]:
-    """The crop in other light, and the statistics of the picture under its tone curve.
+    crop: NDArray[Any],
+    grid: NDArray[np.float32],
+    a: Augmentation,
+    random: np.random.Generator,
+) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32] | None, Statistics]:
+    """The crop in other light, as pixels and a table or as levels alone; the picture's statistics under its tone curve.
 
     The curve (gamma, negative) is seen by the statistics, so it survives a normalization by picture only as a change of
     shape; contrast, shifts and noise come after them, and survive it.
@@ -203,11 +402,11 @@ def _toned(
     channels = crop.shape[2]
     exponent = math.exp(random.uniform(-1, 1) * math.log(a.gamma))
     negative = random.random() < a.invert
-    low, high = grid.min(0), grid.max(0)
 
     def curve(levels: NDArray[np.float32]) -> NDArray[np.float32]:
         if exponent == 1 and not negative:
             return levels
+        low, high = grid.min(0), grid.max(0)
         span = np.maximum(high - low, 1e-6)
         position = np.maximum((levels - low) / span, 0) ** np.float32(exponent)
         position = 1 - position if negative else position
@@ -223,21 +422,25 @@ def _toned(
     def light(levels: NDArray[np.float32]) -> NDArray[np.float32]:
         return np.asarray((curve(levels) - mean) * gain + mean + deviation * shift, np.float32)
 
+    gray = channels == 3 and random.random() < a.grey
+    table = None
     if crop.dtype == np.uint8:
         table = light(np.repeat(np.arange(256, dtype=np.float32)[:, None], channels, 1))
-        out = np.stack([table[:, c][crop[..., c]] for c in range(channels)], -1)
-    else:
-        out = light(to_levels(crop))
-    if channels == 3 and random.random() < a.grey:
+        if not (gray or a.blur or a.blur_kernel or a.noise):
+            return crop, table, statistics
+    out = light(to_levels(crop)) if table is None else looked_up(table, crop)
+    if gray:
         # each channel keeps its own mean and deviation, so that the statistics stay true
         weights = random.dirichlet(np.ones(3)).astype(np.float32)
         common = ((out - mean) / (deviation + 1e-3)) @ weights
         out = mean + common[..., None] * deviation
-    if a.blur:
+    if a.blur and _happens(a.blur_probability, random):
         sigma = random.uniform(0, a.blur)
         if sigma > 0.3:
-            out = cv2.GaussianBlur(out, (0, 0), sigma).reshape(crop.shape)
+            out = np.asarray(cv2.GaussianBlur(out, (0, 0), sigma), np.float32).reshape(crop.shape)
+    if a.blur_kernel and _happens(a.blur_probability, random):
+        out = np.asarray(cv2.GaussianBlur(out, (a.blur_kernel,) * 2, 0), np.float32).reshape(crop.shape)
     if a.noise:
         amount = (deviation * random.uniform(0, a.noise)).astype(np.float32)
         out = out + random.standard_normal(out.shape, np.float32) * amount
-    return np.ascontiguousarray(out, np.float32), statistics
+    return np.ascontiguousarray(out, np.float32), None, statistics

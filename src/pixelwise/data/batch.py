@@ -1,19 +1,22 @@
 """Batches: the k-th batch of a run is a pure function of (data, plan, seed, k)."""
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.augment import Augmentation, Crop, random_crop
 from pixelwise.data.sample import Dataset, Sample
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, ShapeError
 from pixelwise.labels import ClassMap
 
 Size = tuple[int, int]
+
+WEIGHTS_BYTES = 1 << 28
+"""So much of the pixels' weights is kept; those of other pictures are computed each time."""
 
 
 @dataclass(frozen=True)
@@ -21,18 +24,25 @@ class Batch:
     """One step's data.
 
     Attributes:
-        images: (N, H, W, C) float32 levels, 0–255 for ordinary pictures.
+        crops: the N views; `Normalization.of_crops` makes the network's input of them.
         targets: (N, H, W) int64, classes and void.
         more: {head: (N, H, W) int64} of the other heads, where the data set has several.
         statistics: (N, 2, C) mean and deviation of the pictures that the crops are from.
         names: of the N samples.
+        weights: (N, H, W) float32, how much each pixel counts in the loss, 0 at void; None where all count alike.
     """
 
-    images: NDArray[np.float32]
+    crops: tuple[Crop, ...]
     targets: NDArray[np.int64]
     statistics: NDArray[np.float32]
     names: tuple[str, ...]
     more: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
+    weights: NDArray[np.float32] | None = None
+
+    @property
+    def images(self) -> NDArray[np.float32]:
+        """(N, H, W, C) float32 levels, 0–255 for ordinary pictures; made anew each time."""
+        return np.stack([crop.levels for crop in self.crops])
 
 
 class MemoryDataset:
@@ -89,7 +99,16 @@ class Batches:
         class_shares: (K,) how often each class is drawn for those; classes in no picture must have 0. All the same if
             left out.
         presence: (len(dataset), K) bool, which picture has which class; needed with `class_crops`.
+        class_from: "set": as above; "picture": the picture is the next of the permutation, and the class one of those
+            that it has, all the same (RefineNet); `class_shares` and `presence` are then not used.
         fill: color that pads pictures, 0–255 per channel; each one's own mean if None.
+        weigh: gives each pixel of a sample its weight, (H, W) float32, such as `BorderWeights`. It is asked for the
+            whole picture, as U-Net's authors do, so that a crop's edge separates no objects; what it gives moves
+            along with the target, by nearest, and is 0 in the padding.
+
+    Raises:
+        DataError: there are no pictures.
+        ShapeError: from `batches[k]`, when two of its pictures differ in channels.
     """
 
     def __init__(
@@ -104,6 +123,8 @@ class Batches:
         class_crops: float = 0.0,
         class_shares: Sequence[float] | None = None,
         presence: NDArray[np.bool_] | None = None,
+        class_from: Literal["set", "picture"] = "set",
+        weigh: Callable[[Sample], NDArray[np.float32]] | None = None,
     ) -> None:
         if len(dataset) == 0:
             raise DataError("training needs at least one picture with a mask, got none")
@@ -113,23 +134,40 @@ class Batches:
         self.augmentation = augmentation
         self.fill = fill
         self.seed = seed
-        self.class_crops = class_crops if presence is not None else 0.0
+        self.class_from = class_from
+        if class_from == "picture":
+            class_shares = presence = None
+        self.class_crops = class_crops if presence is not None or class_from == "picture" else 0.0
         if class_shares is None and presence is not None:
             class_shares = np.asarray(presence.any(0), float).tolist()
         self.class_shares = None if class_shares is None else np.asarray(class_shares, float)
         self.presence = presence
         self.void = dataset.labels["labels"].void
         self.others = {head: labels for head, labels in dataset.labels.items() if head != "labels"}
+        self.weigh = weigh
+        self._kept_weights: dict[int, NDArray[np.float32]] = {}
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))
 
     def __getitem__(self, k: int) -> Batch:
-        named = [self._crop(k * self.batch_size + j) for j in range(self.batch_size)]
+        crops: list[Crop] = []
+        names: list[str] = []
+        for j in range(self.batch_size):
+            index, sample, focus, random = self._drawn(k * self.batch_size + j)
+            channels = sample.image.shape[2]
+            if crops and channels != (first := crops[0].pixels.shape[2]):
+                raise ShapeError(
+                    f"{sample.name} has {channels} channels, {names[0]} has {first}; the pictures of a batch have the "
+                    "same: convert one of them"
+                )
+            crops.append(self._crop(index, sample, focus, random))
+            names.append(sample.name)
         return Batch(
-            np.stack([crop.levels for crop, _ in named]),
-            np.stack([crop.target for crop, _ in named]).astype(np.int64),
-            np.stack([crop.statistics for crop, _ in named]),
-            tuple(name for _, name in named),
-            {head: np.stack([crop.more[head] for crop, _ in named]).astype(np.int64) for head in self.others},
+            tuple(crops),
+            np.stack([crop.target for crop in crops], dtype=np.int64),
+            np.stack([crop.statistics for crop in crops]),
+            tuple(names),
+            {head: np.stack([crop.more[head] for crop in crops], dtype=np.int64) for head in self.others},
+            None if self.weigh is None else np.stack([w for crop in crops if (w := crop.weights) is not None]),
         )
 
     def starting_at(self, k: int, ahead: int = 2) -> Generator[Batch]:
@@ -146,25 +184,33 @@ class Batches:
                 for future in waiting:
                     future.cancel()
 
-    def _crop(self, position: int) -> tuple[Crop, str]:
+    def _drawn(self, position: int) -> tuple[int, Sample, tuple[int, int] | None, np.random.Generator]:
+        """What crop number `position` is of: (index, sample, the pixel that it holds, the draws that remain)."""
         random = np.random.default_rng((self.seed, 1, position))
         focus_class = None
-        if self.class_crops and self.class_shares is not None and random.random() < self.class_crops:
+        aware = bool(self.class_crops) and random.random() < self.class_crops
+        if aware and self.class_shares is not None:
             focus_class = int(random.choice(len(self.class_shares), p=self.class_shares / self.class_shares.sum()))
         index = self._index(position)
         if focus_class is not None and self.presence is not None and not self.presence[index, focus_class]:
             index = int(random.choice(np.flatnonzero(self.presence[:, focus_class])))
         sample = self.dataset[index]
         target = sample.targets["labels"]
+        if aware and self.class_from == "picture":
+            found = np.flatnonzero(np.bincount(target.ravel(), minlength=self.void + 1)[: self.void])
+            focus_class = int(random.choice(found)) if found.size else None
         focus = None
         if focus_class is not None:
             places = np.flatnonzero(target == focus_class)
             if places.size:
                 place = int(places[random.integers(places.size)])
                 focus = (place // target.shape[1], place % target.shape[1])
-        crop = random_crop(
+        return index, sample, focus, random
+
+    def _crop(self, index: int, sample: Sample, focus: tuple[int, int] | None, random: np.random.Generator) -> Crop:
+        return random_crop(
             sample.image,
-            target,
+            sample.targets["labels"],
             self.crop_size,
             self.augmentation,
             random,
@@ -172,8 +218,20 @@ class Batches:
             void=self.void,
             focus=focus,
             more={head: (self._target(sample, head), labels.void) for head, labels in self.others.items()},
+            weights=self._weights(index, sample),
         )
-        return crop, sample.name
+
+    def _weights(self, index: int, sample: Sample) -> NDArray[np.float32] | None:
+        """What each pixel of a sample counts; kept, as far as `WEIGHTS_BYTES` reach."""
+        if self.weigh is None:
+            return None
+        kept = self._kept_weights.get(index)
+        if kept is not None:
+            return kept
+        weights = self.weigh(sample)
+        if sum(w.nbytes for w in self._kept_weights.values()) + weights.nbytes <= WEIGHTS_BYTES:
+            self._kept_weights[index] = weights
+        return weights
 
     def _target(self, sample: Sample, head: str) -> ClassMap:
         """A sample's target of another head; void where it has none."""

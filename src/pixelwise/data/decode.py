@@ -102,6 +102,8 @@ def decode_image(path: str | Path) -> Image:
             _check_png(path, start)
             if _is_deep_color_png(start):
                 array = _deep_color_png(path)
+            elif image.format == "JPEG" and image.mode == "RGB" and (color := _color_jpeg(path)) is not None:
+                array = color
             else:
                 array = _pillow_image(image)
             return upright(array, _orientation(image, path))
@@ -280,6 +282,21 @@ def array_info(image: Image) -> ImageInfo:
     """What a header would say of a picture (H, W, C) that stands in no file."""
     height, width, channels = image.shape
     return ImageInfo((height, width), channels, image.dtype.name, mode="", format="", orientation=1, alpha=False)
+
+
+def _color_jpeg(path: Path) -> Image | None:
+    """A JPEG of RGB by OpenCV, which is faster than Pillow and has the same libjpeg-turbo, so the same pixels.
+
+    None where it gives nothing, or the file does not end as JPEGs do: Pillow then says what is wrong.
+    """
+    data = np.fromfile(path, np.uint8)
+    if data[-2:].tobytes() != b"\xff\xd9":
+        return None
+    array = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    if array is None:
+        return None
+    color: NDArray[Any] = cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
+    return color
 
 
 def _pillow_image(image: PillowImage.Image) -> Image:

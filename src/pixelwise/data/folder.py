@@ -27,6 +27,9 @@ class PairDataset:
         notes: what else `describe` tells, a line each.
         absent: {head: names of classes that no picture of this split has}, which means over classes leave out.
 
+    Attributes:
+        name: of the data set, by which `open_dataset` opened it; empty for any folder.
+
     Raises:
         ShapeError: from `dataset[i]`, when picture and mask differ in size, or the picture in channels.
         LabelError: from `dataset[i]`, when a mask holds a value outside the label set's table.
@@ -50,6 +53,7 @@ class PairDataset:
         self.channels = channels
         self.notes = tuple(notes)
         self.absent = dict(absent or {})
+        self.name = ""
         self._labels = {"labels": labels} if isinstance(labels, LabelSet) else dict(labels)
         assert next(iter(self._labels)) == "labels"
 
@@ -79,7 +83,7 @@ class PairDataset:
     def subset(self, indices: Sequence[int]) -> Self:
         """The data set of these samples, in this order."""
         chosen = [self.pairs[i] for i in indices]
-        return type(self)(
+        found = type(self)(
             chosen,
             self._labels,
             self.root,
@@ -88,6 +92,8 @@ class PairDataset:
             notes=self.notes,
             absent=self.absent,
         )
+        found.name = self.name
+        return found
 
     def describe(self) -> str:
         """Where it looked and what it counted: a line for the whole, one for each folder of pictures, and the notes."""

@@ -36,4 +36,11 @@ def grid_of(image: NDArray[Any]) -> NDArray[np.float32]:
 
 def statistics_of(grid: NDArray[np.float32]) -> Statistics:
     """Mean and standard deviation of levels (n, C)."""
-    return np.stack([grid.mean(0), grid.std(0)]).astype(np.float32)
+    if grid.shape[1] == 1:
+        return np.stack([grid.mean(0), grid.std(0)]).astype(np.float32)
+    # what NumPy's mean and std do, sums row after row in float32, but a channel at a time, which is faster
+    channels, count = grid.T.copy(), np.float32(len(grid))
+    mean = np.add.accumulate(channels, axis=1)[:, -1] / count
+    channels -= mean[:, None]
+    channels *= channels
+    return np.stack([mean, np.sqrt(np.add.accumulate(channels, axis=1)[:, -1] / count)])

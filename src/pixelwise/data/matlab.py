@@ -32,6 +32,27 @@ def is_matlab(path: Path, start: bytes) -> bool:
     return start.startswith((b"MATLAB ", _HDF5)) or path.suffix.lower() == ".mat"
 
 
+def matlab_variables(path: Path) -> dict[str, Any]:
+    """{name: variable} of a MATLAB file up to version 7, as SciPy reads them: structures are arrays with named fields.
+
+    Raises:
+        DataError: SciPy is missing, or the file is missing, damaged, or of version 7.3.
+    """
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise DataError(f"{path} is a MATLAB file, which SciPy reads; install it: {_INSTALL}") from error
+    try:
+        held = loadmat(str(path))
+    except FileNotFoundError as error:
+        raise DataError(f"there is no file {path}; check the path") from error
+    except MemoryError:
+        raise
+    except Exception as error:  # SciPy raises of every kind where a file is damaged
+        raise DataError(f"{path} is truncated or damaged ({error}); copy or export it again") from error
+    return {name: value for name, value in held.items() if not name.startswith("__")}
+
+
 def matlab_mask(path: Path, max_pixels: int) -> NDArray[Any]:
     """The mask of a MATLAB file, (H, W), as it stands there.
 
@@ -72,13 +93,8 @@ def _shape(array: NDArray[Any]) -> str:
 
 def _matrices(path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
     """(name, array of numbers) of a file up to version 7; within a structure the name is struct.field."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise DataError(f"{path} is a MATLAB file, which SciPy reads; install it: {_INSTALL}") from error
-    for name, value in loadmat(str(path)).items():
-        if not name.startswith("__"):
-            yield from _within(name, value, _DEPTH)
+    for name, value in matlab_variables(path).items():
+        yield from _within(name, value, _DEPTH)
 
 
 def _within(name: str, value: Any, depth: int) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -9,6 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pixelwise.data.augment import Crop, looked_up
 from pixelwise.data.levels import Statistics, grid_of, statistics_of, to_levels
 from pixelwise.errors import BadOption, ShapeError
 
@@ -92,9 +93,30 @@ class Normalization:
             return torch.cat(parts).contiguous(memory_format=torch.channels_last)
         if self.channel_order == "bgr":
             levels = levels[..., self._ordered(range(self.channels))]
-        values = (levels - np.asarray(self.mean, np.float32)) / np.asarray(self.deviation, np.float32)
+        _, height, width, channels = levels.shape
+        mean, deviation = (np.tile(np.asarray(v, np.float32), width) for v in (self.mean, self.deviation))
+        values = np.empty(levels.shape, np.float32)
+        # picture by picture and in long rows, which NumPy goes through faster
+        for part, own in zip(levels, values, strict=True):
+            rows = own.reshape(height, width * channels)
+            np.subtract(part.reshape(rows.shape), mean, out=rows)
+            rows /= deviation
         # (N, H, W, C) seen as (N, C, H, W) is already channels-last memory
         return torch.from_numpy(values).permute(0, 3, 1, 2)
+
+    def of_crops(self, crops: Sequence[Crop]) -> Tensor:
+        """As `normalize` of the crops' levels, bit for bit: of pixels with a table, the table is normalized alone."""
+        out = np.empty((len(crops), *crops[0].pixels.shape), np.float32)
+        order = list(self._ordered(range(self.channels)))
+        for crop, place in zip(crops, out, strict=True):
+            own = self._fixed(crop.statistics) if self.per_picture else self
+            if crop.table is None:
+                place[...] = own.normalize(crop.levels[None])[0].permute(1, 2, 0).numpy()
+            else:
+                table = own.normalize(crop.table[None, None])[0, :, 0].T.contiguous().numpy()
+                pixels = crop.pixels if self.channel_order == "rgb" else np.take(crop.pixels, order, axis=2)
+                looked_up(table, pixels, place)
+        return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def _ordered(self, values: Sequence[T]) -> tuple[T, ...]:
         """One value per channel, from the file's order to the network's or back: either is the other reversed."""

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from pixelwise.data.sets.cityscapes import CATEGORIES, TABLE
 from pixelwise.errors import BadOption, LabelError, ShapeError
 from pixelwise.labels import VOID, LabelSet
 from pixelwise.protocols.accumulate import (
@@ -28,39 +29,8 @@ from pixelwise.protocols.accumulate import (
     ratio,
 )
 
-CLASSES: tuple[tuple[int, str], ...] = (
-    (7, "road"),
-    (8, "sidewalk"),
-    (11, "building"),
-    (12, "wall"),
-    (13, "fence"),
-    (17, "pole"),
-    (19, "traffic light"),
-    (20, "traffic sign"),
-    (21, "vegetation"),
-    (22, "terrain"),
-    (23, "sky"),
-    (24, "person"),
-    (25, "rider"),
-    (26, "car"),
-    (27, "truck"),
-    (28, "bus"),
-    (31, "train"),
-    (32, "motorcycle"),
-    (33, "bicycle"),
-)
+CLASSES: tuple[tuple[int, str], ...] = tuple((row.id, row.name) for row in TABLE if row.train_id != VOID)
 """(label id, name) of the evaluated classes; the place is the trainId."""
-
-CATEGORIES: dict[str, tuple[int, ...]] = {
-    "flat": (7, 8),
-    "construction": (11, 12, 13),
-    "object": (17, 19, 20),
-    "nature": (21, 22),
-    "sky": (23,),
-    "human": (24, 25),
-    "vehicle": (26, 27, 28, 31, 32, 33),
-}
-"""{category: its evaluated ids}"""
 
 INSTANCE_SIZES: dict[int, float] = {
     24: 3462.4756337644,

@@ -198,7 +198,7 @@ def train_step(
     torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout is a function of the step, too
     for group in optimizer.param_groups:
         group["lr"] = rate_at(recipe, step)
-    images = normalization.normalize(batch.images, batch.statistics).to(device)
+    images = normalization.of_crops(batch.crops).to(device)
     target = torch.from_numpy(batch.targets).to(device)
     with precision_context(device, recipe.precision):
         heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module

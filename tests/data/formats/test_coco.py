@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from pixelwise.data.answers import Answers
+from pixelwise.data.formats import coco as module
 from pixelwise.data.formats.coco import coco_layout
 from pixelwise.errors import DataError
 
@@ -153,6 +154,34 @@ class TestMasks:
             "annotation 5 (person), has no segmentation (a box is no mask), so that a.png is left out; draw it again, "
             "or remove it if nothing is there"
         )
+
+    def test_polygons_looked_at_together_are_as_each_by_itself(self, tmp_path, monkeypatch):
+        picture(tmp_path / "a.png")
+        random = np.random.default_rng(0)
+        annotations = []
+        for number in range(400):
+            corners = (
+                random.random(2) * [60, 50]
+                - 10
+                + random.random((random.integers(2, 7), 2)) * random.choice([0.4, 3, 20])
+            )
+            corners = corners.round(int(random.integers(0, 3)))
+            if random.random() < 0.3:
+                corners = np.concatenate([corners, corners[:1]])
+            part = corners.ravel().tolist()
+            if random.random() < 0.1:
+                part[2] = [None, "3", "x", True, float("nan"), 1e9, 1e300, 10**400, [1]][number % 9]
+            parts = [part, box(0, 0, 1, 1)][: 1 + number % 2]
+            annotations.append(thing(number, 1, int(random.choice([1, 18, 90])), parts))
+        write(tmp_path / "a.json", ["a.png"], annotations)
+        together = coco_layout(tmp_path)
+        monkeypatch.setattr(module._SoundPolygons, "ring", lambda self, part, size: None)
+        alone = coco_layout(tmp_path)
+        assert together.faults == alone.faults and len(alone.faults) > 40
+        (one,), (other,) = together.splits["all"], alone.splits["all"]
+        assert len(one.mask.shapes) == len(other.mask.shapes) > 200
+        assert one.mask.key == other.mask.key  # a digest of all shapes in their order
+        np.testing.assert_array_equal(one.mask.draw()[0], other.mask.draw()[0])
 
     def test_a_lost_object_spoils_its_picture_alone(self, tmp_path):
         """One box among outlines, as Roboflow packs them: its picture would teach that the object is background."""

@@ -1,7 +1,10 @@
 """COCO-Stuff's pixel maps."""
 
+import numpy as np
 import pytest
+from PIL import Image
 
+from pixelwise.data import open_dataset
 from pixelwise.data.find import find_layout
 
 
@@ -39,3 +42,15 @@ def test_the_real_one(real_data):
     layout = find_layout(real_data / "coco-stuff-mini")
     assert {split: len(pairs) for split, pairs in layout.splits.items()} == {"train": 13, "val": 8}
     assert layout.values == {255: "void"} and not layout.faults
+
+
+@pytest.mark.real
+def test_real_numbers_are_kept(real_data):
+    for split in ("train", "val"):
+        data = open_dataset("folder", real_data / "coco-stuff-mini", split)
+        table = data.labels["labels"].table
+        for i in range(len(data)):
+            numbers = np.asarray(Image.open(data.pairs[i].mask))
+            back = {to: value for value, to in table.items()}
+            classes = data[i].targets["labels"]
+            np.testing.assert_array_equal(np.array([back.get(c, -1) for c in range(256)])[classes], numbers)

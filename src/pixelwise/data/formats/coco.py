@@ -11,12 +11,14 @@ category. Ids are matched by their text: 7 and "7" are one.
 Source: Lin et al. 2014, Microsoft COCO, and the format of its annotation files.
 """
 
+from array import array
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.formats.finding import (
@@ -41,13 +43,19 @@ from pixelwise.data.sample import Pair
 from pixelwise.errors import DataError
 from pixelwise.labels import VOID, VOID_16, LabelSet
 
+_FARTHEST = 1e7  # a coordinate beyond is no coordinate
 _MARKS = (b'"file_name"', b'"image_id"', b'"supercategory"', b'"categories"')
 _OTHER_TASKS = ("captions_", "person_keypoints_", "image_info_", "stuff_", "panoptic_")
 
 
 @dataclass(frozen=True)
-class _File:
-    """One JSON."""
+class CocoFile:
+    """One JSON.
+
+    Attributes:
+        images: {id: entry}.
+        categories: {id: entry}.
+    """
 
     path: Path
     images: dict[int | str, dict[str, Any]]
@@ -84,7 +92,7 @@ def coco_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         )
     pictures = Pictures(root)
     classes = _classes(files)
-    drawn: dict[Path, tuple[_File, dict[str, Any]]] = {}
+    drawn: dict[Path, tuple[CocoFile, dict[str, Any]]] = {}
     notes: list[str] = []
     for file in files:
         found, wrong = _images(file, pictures, root)
@@ -103,11 +111,12 @@ def coco_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         raise DataError(f"none of the pictures of {files[0].path} can be used: {first}")
     names = unique_names(drawn, root)
     by_image = {file.path: _by_image(file) for file in files}
+    sound = {file.path: _SoundPolygons(file) for file in files}
     listed = []
     for path, (file, image) in drawn.items():
         split = split_of(file.path, root) or split_of_directory(path, root)
-        annotations = by_image[file.path].get(_id(image, "id"), [])
-        shapes, wrong = _shapes(annotations, _size(image), classes, file, path)
+        annotations = by_image[file.path].get(id_of(image, "id"), [])
+        shapes, wrong = _shapes(annotations, _size(image), classes, file, path, sound[file.path])
         faults += wrong
         name = str(image["file_name"])
         listed.append((split, Pair(path, _drawing(file, name, _size(image), shapes, classes), names[path])))
@@ -123,12 +132,12 @@ def coco_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
         "the order of their ids; where objects overlap, the smaller lies on top",
         splits=into_splits(listed, root),
         faults=tuple(faults),
-        notes=(*notes, *_notes(files, {(file.path, _id(image, "id")) for file, image in drawn.values()})),
+        notes=(*notes, *_notes(files, {(file.path, id_of(image, "id")) for file, image in drawn.values()})),
         labels=(classes.labels,),
     )
 
 
-def _read(paths: list[Path]) -> tuple[list[_File], list[Fault]]:
+def _read(paths: list[Path]) -> tuple[list[CocoFile], list[Fault]]:
     """The files that are COCO's.
 
     Raises:
@@ -149,7 +158,7 @@ def _read(paths: list[Path]) -> tuple[list[_File], list[Fault]]:
         if any(isinstance(a, dict) and "segments_info" in a for a in record["annotations"][:100]):
             panoptic = path
         elif isinstance(record.get("categories"), list):
-            files.append(_file(path, record))
+            files.append(coco_file(path, record))
     if not files and panoptic is not None:
         raise DataError(
             f"{panoptic} is a panoptic JSON, whose segments lie in PNG files of its own code; expected polygons or run "
@@ -160,27 +169,32 @@ def _read(paths: list[Path]) -> tuple[list[_File], list[Fault]]:
     return files, faults
 
 
-def _file(path: Path, record: dict[str, Any]) -> _File:
+def coco_file(path: Path, record: dict[str, Any]) -> CocoFile:
+    """What a JSON holds, its images and categories by their ids.
+
+    Raises:
+        DataError: an image or a category has no id or no name, or an id stands twice.
+    """
     images: dict[Any, dict[str, Any]] = {}
     for number, image in enumerate(record["images"], 1):
-        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or _id(image, "id") is None:
+        if not isinstance(image, dict) or not isinstance(image.get("file_name"), str) or id_of(image, "id") is None:
             raise DataError(f'{path}, image {number}, has no "id" or "file_name"; expected both: export it again')
-        own = _id(image, "id")
+        own = id_of(image, "id")
         if own in images:
             raise DataError(f"{path} gives the image id {image['id']} twice; expected one for each: export it again")
         images[own] = image
     categories: dict[int | str | None, dict[str, Any]] = {}
     for number, category in enumerate(record["categories"], 1):
-        known = isinstance(category, dict) and isinstance(_id(category, "id"), int)
+        known = isinstance(category, dict) and isinstance(id_of(category, "id"), int)
         if not known or not isinstance(category.get("name"), str):
             raise DataError(
                 f'{path}, category {number}, has no whole "id" or no "name"; expected both: export it again'
             )
-        own = _id(category, "id")
+        own = id_of(category, "id")
         if own in categories:
             raise DataError(f"{path} gives the category id {category['id']} twice; expected one for each: correct it")
         categories[own] = category
-    return _File(path, images, categories, [a for a in record["annotations"] if isinstance(a, dict)])
+    return CocoFile(path, images, categories, [a for a in record["annotations"] if isinstance(a, dict)])
 
 
 def _has_outline(annotation: dict[str, Any]) -> bool:
@@ -188,7 +202,7 @@ def _has_outline(annotation: dict[str, Any]) -> bool:
     return bool(outline.get("counts")) if isinstance(outline, dict) else bool(outline)
 
 
-def _classes(files: list[_File]) -> _Classes:
+def _classes(files: list[CocoFile]) -> _Classes:
     """Background 0, then the categories in the order of their ids, but for placeholders.
 
     Raises:
@@ -197,14 +211,14 @@ def _classes(files: list[_File]) -> _Classes:
     categories: dict[int, tuple[dict[str, Any], Path]] = {}
     for file in files:
         for number, category in file.categories.items():
-            assert isinstance(number, int)  # `_file` took no other
+            assert isinstance(number, int)  # `coco_file` took no other
             before, path = categories.setdefault(number, (category, file.path))
             if before["name"] != category["name"]:
                 raise DataError(
                     f"{path} calls the category {number} {before['name']}, {file.path} calls it {category['name']}; "
                     "which is right? Pass the folder of one, or correct the other"
                 )
-    used = {_id(a, "category_id") for file in files for a in file.annotations}
+    used = {id_of(a, "category_id") for file in files for a in file.annotations}
     groups = [c.get("supercategory") for c, _ in categories.values() if c.get("supercategory") != c["name"]]
     above = {group for group in groups if isinstance(group, str)}
     values: dict[int | str | None, int] = {}
@@ -228,7 +242,7 @@ def _classes(files: list[_File]) -> _Classes:
     return _Classes(LabelSet(tuple(unique)), values | dict.fromkeys(voids, void))
 
 
-def _images(file: _File, pictures: Pictures, root: Path) -> tuple[dict[Path, dict[str, Any]], list[Fault]]:
+def _images(file: CocoFile, pictures: Pictures, root: Path) -> tuple[dict[Path, dict[str, Any]], list[Fault]]:
     """{picture: its entry}, and the entries without picture or size."""
     found: dict[Path, dict[str, Any]] = {}
     faults = []
@@ -259,23 +273,25 @@ def _size(image: dict[str, Any]) -> tuple[int, int]:
     return size_of(image, "height", "width") or (0, 0)
 
 
-def _id(record: dict[str, Any], key: str) -> int | str | None:
+def id_of(record: dict[str, Any], key: str) -> int | str | None:
     """A number or word that something else is found by, "7" as 7; None where there is neither."""
     value = record.get(key)
+    if type(value) is int:
+        return value
     if isinstance(value, str) and value.isascii() and value.isdigit() and str(int(value)) == value:
         return int(value)
     return value if isinstance(value, int | str) else None
 
 
-def _by_image(file: _File) -> dict[Any, list[tuple[int, dict[str, Any]]]]:
+def _by_image(file: CocoFile) -> dict[Any, list[tuple[int, dict[str, Any]]]]:
     """{image id: its annotations with their numbers}."""
     found: dict[Any, list[tuple[int, dict[str, Any]]]] = {}
     for number, annotation in enumerate(file.annotations, 1):
-        found.setdefault(_id(annotation, "image_id"), []).append((number, annotation))
+        found.setdefault(id_of(annotation, "image_id"), []).append((number, annotation))
     return found
 
 
-def _drawing(file: _File, name: str, size: tuple[int, int], shapes: Iterable[Shape], classes: _Classes) -> Drawing:
+def _drawing(file: CocoFile, name: str, size: tuple[int, int], shapes: Iterable[Shape], classes: _Classes) -> Drawing:
     return Drawing(file.path, (file.path,), name, size, tuple(shapes), void=classes.labels.void)
 
 
@@ -283,15 +299,16 @@ def _shapes(
     annotations: list[tuple[int, dict[str, Any]]],
     size: tuple[int, int],
     classes: _Classes,
-    file: _File,
+    file: CocoFile,
     picture: Path,
+    sound: "_SoundPolygons",
 ) -> tuple[list[Shape], list[Fault]]:
     """The shapes of one picture, the largest object first, and what cannot be drawn."""
     objects: list[tuple[float, list[Shape]]] = []
     faults = []
     for number, annotation in annotations:
         told = f"{file.path}, annotation {annotation.get('id', number)}"
-        value = classes.values.get(_id(annotation, "category_id"))
+        value = classes.values.get(id_of(annotation, "category_id"))
         if value is None:
             reason = (
                 f"{told}, is of the category id {annotation.get('category_id')}, which the file does not list, so that "
@@ -300,28 +317,30 @@ def _shapes(
             faults.append(Fault("error", "value", file.path, reason, "add the category, or remove it", picture))
             continue
         told += f" ({_name(annotation, file)})"
-        shapes, broken, unseen = _outline(value, annotation.get("segmentation"), size)
+        shapes, broken, unseen = _outline(value, annotation.get("segmentation"), size, sound)
         faults += [shape_fault(file.path, told, reason, picture) for reason in broken]
         faults += [shape_fault(file.path, told, reason) for reason in unseen]
         if shapes:
-            objects.append((sum(area(shape, size) for shape in shapes), shapes))
+            objects.append((sum(pixels for pixels, _ in shapes), [shape for _, shape in shapes]))
     objects.sort(key=lambda one: -one[0])
     return [shape for _, shapes in objects for shape in shapes], faults
 
 
-def _name(annotation: dict[str, Any], file: _File) -> str:
-    category = file.categories.get(_id(annotation, "category_id"))
+def _name(annotation: dict[str, Any], file: CocoFile) -> str:
+    category = file.categories.get(id_of(annotation, "category_id"))
     return str(category["name"]) if category else "?"
 
 
-def _outline(value: int, segmentation: Any, size: tuple[int, int]) -> tuple[list[Shape], list[str], list[str]]:
-    """(the shapes of one object, why parts of it are lost, why the whole of it draws nothing).
+def _outline(
+    value: int, segmentation: Any, size: tuple[int, int], sound: "_SoundPolygons"
+) -> tuple[list[tuple[float, Shape]], list[str], list[str]]:
+    """([(area, shape)] of one object, why parts of it are lost, why the whole of it draws nothing).
 
     Small parts of a larger object are no fault.
     """
     if not segmentation:
         return [], ["has no segmentation; a box is no mask"], []
-    shapes: list[Shape] = []
+    shapes: list[tuple[float, Shape]] = []
     broken: list[str] = []
     unseen: list[str] = []
     if isinstance(segmentation, dict):
@@ -333,6 +352,10 @@ def _outline(value: int, segmentation: Any, size: tuple[int, int]) -> tuple[list
     else:
         parts = segmentation
     for part in parts:
+        ring = sound.ring(part, size)
+        if ring is not None:
+            shapes.append((ring[0], Shape(value, "polygon", (ring[1],))))
+            continue
         try:
             if isinstance(part, dict):
                 shape = runs(value, part.get("counts"), _run_size(part, size))
@@ -343,10 +366,68 @@ def _outline(value: int, segmentation: Any, size: tuple[int, int]) -> tuple[list
             broken.append(str(error))
             continue
         if reason is None:
-            shapes.append(shape)
+            shapes.append((area(shape, size), shape))
         else:
             unseen.append(reason)
     return shapes, broken, [] if shapes or broken else unseen[:1]
+
+
+class _SoundPolygons:
+    """The polygons of a file that nothing is wrong with, looked at all at once; large files hold nearly no others.
+
+    They have three points or more, an area of a pixel or more, and a box that holds a pixel's center. What is here is
+    what `polygon`, `flaw` and `area` say of each; what is not is left to them.
+    """
+
+    def __init__(self, file: CocoFile) -> None:
+        numbers = array("d")
+        parts: list[Any] = []
+        starts = array("q", (0,))
+        for annotation in file.annotations:
+            segmentation = annotation.get("segmentation")
+            for part in segmentation if isinstance(segmentation, list) else ():
+                if not isinstance(part, list) or len(part) < 6 or len(part) % 2:
+                    continue
+                try:
+                    numbers.extend(part)
+                except (TypeError, OverflowError):
+                    del numbers[starts[-1] :]
+                    continue
+                parts.append(part)
+                starts.append(len(numbers))
+        self._rows = {id(part): row for row, part in enumerate(parts)}
+        self._parts = parts  # alive, so that no other list gets one of their ids
+        with np.errstate(over="ignore"):
+            self._points = np.frombuffer(numbers, np.float64).reshape(-1, 2).astype(np.float32)
+        first = np.array(starts, np.int64)[:-1] // 2
+        last = np.array(starts, np.int64)[1:] // 2 - 1
+        if not parts:
+            return
+        closed = (self._points[first] == self._points[last]).all(1)
+        self._ends = [(int(a), int(b)) for a, b in zip(first, last + 1 - closed, strict=True)]
+        points = self._points.astype(np.float64)
+        following = np.arange(1, len(points) + 1)
+        following[last] = first
+        with np.errstate(invalid="ignore", over="ignore"):
+            self._low, self._high = np.minimum.reduceat(points, first), np.maximum.reduceat(points, first)
+            relative = points - np.repeat(points[first], last - first + 1, axis=0)
+            across = relative[:, 0] * relative[following, 1] - relative[:, 1] * relative[following, 0]
+            self._areas = np.abs(np.add.reduceat(across, first)) / 2
+            near = (np.maximum(np.abs(self._low), np.abs(self._high)) <= _FARTHEST).all(1)
+            holds = (np.ceil(self._low - 0.5) <= np.floor(self._high - 0.5)).all(1)
+            whole = near & holds & (self._areas >= 1) & (last - first - closed >= 2)
+        self._whole = whole.tolist()
+
+    def ring(self, part: Any, size: tuple[int, int]) -> tuple[float, NDArray[np.float32]] | None:
+        """(area, (n, 2) points) of a polygon in a picture (height, width); None where it is to be looked at."""
+        row = self._rows.get(id(part))
+        if row is None or not self._whole[row]:
+            return None
+        (left, top), (right, bottom) = self._low[row].tolist(), self._high[row].tolist()
+        if left >= size[1] or top >= size[0] or right <= 0 or bottom <= 0:
+            return None
+        start, stop = self._ends[row]
+        return float(self._areas[row]), self._points[start:stop]
 
 
 def _in_turn(part: Any) -> Any:
@@ -367,10 +448,10 @@ def _run_size(part: dict[str, Any], size: tuple[int, int]) -> tuple[int, int]:
     return size
 
 
-def _strays(file: _File) -> list[Fault]:
+def _strays(file: CocoFile) -> list[Fault]:
     """Annotations of pictures that the file does not list."""
     faults = []
-    lost = [a for a in file.annotations if _id(a, "image_id") not in file.images]
+    lost = [a for a in file.annotations if id_of(a, "image_id") not in file.images]
     if lost:
         reason = (
             f"{file.path} has {counted(len(lost), 'annotation')} of pictures that it does not list, the first "
@@ -380,14 +461,14 @@ def _strays(file: _File) -> list[Fault]:
     return faults
 
 
-def _notes(files: list[_File], used: set[tuple[Path, Any]]) -> list[str]:
+def _notes(files: list[CocoFile], used: set[tuple[Path, Any]]) -> list[str]:
     notes = []
     for file in files:
         for what, listed, key in (("image", file.images, "image_id"), ("category", file.categories, "category_id")):
             kinds = {type(entry["id"]) for entry in listed.values()} | {type(a.get(key)) for a in file.annotations}
             if {int, str} <= kinds:
                 notes.append(f"{file.path.name} has {what} ids as numbers and as text; they are matched by their text")
-    annotated = {(file.path, _id(a, "image_id")) for file in files for a in file.annotations}
+    annotated = {(file.path, id_of(a, "image_id")) for file in files for a in file.annotations}
     empty = len(used - annotated)
     if empty:
         notes.append(f"{counted(empty, 'picture has', 'pictures have')} no annotations: all background")

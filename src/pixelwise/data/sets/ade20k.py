@@ -5,15 +5,19 @@
                          objectInfo150.txt                              number and names of each class
 
 A plain folder, known by its stems; 20 210 and 2 000 pictures. The names are the first ones of objectInfo150.txt, or the
-usual short ones. Source: Zhou et al. 2017.
+usual short ones. The pictures of the test set, which have no masks, are a download of their own: release_test/testing.
+Source: Zhou et al. 2017; spec, data sets §2.9.
 """
 
 import re
 from dataclasses import replace
 from pathlib import Path
 
-from pixelwise.data.layout import Layout, read_text
-from pixelwise.data.sample import path_of
+from pixelwise.data.folder import PairDataset, compare_counts
+from pixelwise.data.layout import Layout, checked_folder, directories, read_text
+from pixelwise.data.lists import files_by_id
+from pixelwise.data.sample import Pair, path_of
+from pixelwise.errors import DataError
 from pixelwise.labels import VOID, Color, LabelSet
 
 _NAMES = (
@@ -49,6 +53,54 @@ PALETTE: tuple[Color, ...] = tuple(
 LABELS = LabelSet(NAMES, PALETTE, {0: VOID} | {i + 1: i for i in range(150)})
 
 _STEM = re.compile(r"ADE_(train|val|test)_\d{8}")
+_FOLDERS = {"train": "training", "val": "validation"}
+_TESTS = ("images/testing", "images/test", "release_test/testing", "testing")
+_COUNTS = {"train": (20_210,), "val": (2000,), "test": (3352, 2000)}  # of test the later release, the first
+_SITE = "http://data.csail.mit.edu/places/ADEchallenge/ADEChallengeData2016.zip"
+_TEST_SITE = "http://data.csail.mit.edu/places/ADEchallenge/release_test.zip"
+
+
+def ade20k(root: str | Path, split: str = "train") -> PairDataset:
+    """ADE20K's 150 classes; 0 in the files is void. Gray pictures, of which there are some, are repeated to RGB.
+
+    Args:
+        root: ADEChallengeData2016, or up to two above.
+        split: "train" (20 210), "val" (2 000); "test", which has no masks.
+
+    Raises:
+        DataError: a folder is missing, or a picture has no mask.
+    """
+    folder = checked_folder(root)
+    if split not in _COUNTS:
+        raise DataError(f"ade20k has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
+    places = directories(folder, 2)
+    if split == "test":
+        home = next((d for d in places if any((d / test).is_dir() for test in _TESTS)), None)
+        if home is None:
+            raise DataError(f"no {' or '.join(_TESTS)} under {folder}; pass the folder above (download: {_TEST_SITE})")
+        images = next(home / test for test in _TESTS if (home / test).is_dir())
+        pairs = [Pair(file, None, name) for name, file in files_by_id(images).files.items()]
+    else:
+        part = _FOLDERS[split]
+        home = next((d for d in places if all((d / p / part).is_dir() for p in ("images", "annotations"))), None)
+        if home is None:
+            raise DataError(
+                f"no images/{part} with annotations/{part} under {folder} or up to two folders below; pass "
+                f"ADEChallengeData2016 (download: {_SITE})"
+            )
+        images = home / "images" / part
+        masks = files_by_id(home / "annotations" / part)
+        pairs = []
+        for name, file in files_by_id(images).files.items():
+            if name not in masks.files:
+                raise DataError(f"{masks.folder} has no {name}.png for {file}; unpack the data set again, whole")
+            pairs.append(Pair(file, masks.files[name], name))
+    if not pairs:
+        raise DataError(f"{images} holds no pictures; unpack the data set again, whole")
+    official = _COUNTS[split]
+    count = len(pairs) if len(pairs) in official else official[0]
+    notes = compare_counts(f"{split} of ADE20K in {home}", len(pairs), count)
+    return PairDataset(pairs, _labels(home), home, split, channels=3, notes=notes)
 
 
 def ade20k_named(layout: Layout) -> Layout:
