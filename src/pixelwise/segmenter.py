@@ -6,7 +6,7 @@ architecture, classes and colors, normalization, recipe and scores. No pickle is
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import zip_longest
 from pathlib import Path
@@ -24,15 +24,18 @@ from pixelwise.data.decode import decode_image
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import BadOption, CheckpointError, LabelError, ShapeError, UnknownName
 from pixelwise.files import replacing, write_text
-from pixelwise.inference.evaluate import Evaluation, evaluate_network
+from pixelwise.inference.evaluate import Evaluation, evaluate_network, usual_protocol
 from pixelwise.inference.heatmap import class_heatmap
 from pixelwise.inference.pictures import confidence_png, overlay, palette_png, polygons, write_picture
 from pixelwise.inference.predict import DensePrediction, Precision, predict_image
 from pixelwise.inference.refine import Refinement, preset_for
+from pixelwise.inference.views import Scales, views_of
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
-from pixelwise.metrics import Scores
 from pixelwise.models import build
+from pixelwise.protocols import Protocol, ProtocolScores
+from pixelwise.protocols import protocol as protocol_called
+from pixelwise.protocols.server_files import Results
 from pixelwise.version import VERSION
 
 FORMAT = 1
@@ -177,6 +180,7 @@ class Segmenter:
         image: str | Path | NDArray[Any],
         *,
         precision: Precision | None = None,
+        scales: Scales = None,
         flip: bool = False,
         confidence: bool = True,
         crf: bool | None = None,
@@ -185,6 +189,8 @@ class Segmenter:
 
         Args:
             precision: "fp32" or "bf16"; the model's own if left out.
+            scales: of the picture, as (0.5, 1, 1.5), whose probabilities are averaged; or "deeplab_v3" and other names
+                in `inference.views.PAPERS`, for what a paper does; or `Views`.
             flip: average the probabilities with those of the mirrored picture.
             confidence: give the probabilities, too; without them it is quicker. Behind a CRF these are its marginals.
             crf: see `refinement_for`.
@@ -195,7 +201,9 @@ class Segmenter:
             BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels.
         """
         name, pixels = _opened(image)
-        dense = self.predict_dense(pixels, precision=precision, flip=flip, confidence=confidence, crf=crf, name=name)
+        dense = self.predict_dense(
+            pixels, precision=precision, scales=scales, flip=flip, confidence=confidence, crf=crf, name=name
+        )
         return Prediction(dense.labels, dense.confidence, pixels, self.labels, name)
 
     def predict_dense(
@@ -203,6 +211,7 @@ class Segmenter:
         pixels: NDArray[Any],
         *,
         precision: Precision | None = None,
+        scales: Scales = None,
         flip: bool = False,
         confidence: bool = False,
         crf: bool | None = None,
@@ -215,7 +224,7 @@ class Segmenter:
             self.normalization,
             pixels,
             precision=precision or self.precision,
-            flip=flip,
+            views=views_of(scales, flip=flip),
             confidence=confidence,
             refinement=self.refinement_for(crf),
             name=name,
@@ -353,44 +362,66 @@ def evaluate(
     segmenter: Segmenter,
     dataset: Dataset,
     *,
+    protocol: str | Protocol | None = None,
+    scales: Scales = None,
+    flip: bool = False,
     crf: bool | None = None,
     progress: Callable[[int, int], None] | None = None,
-) -> Scores:
+) -> ProtocolScores:
     """The scores of a segmenter on a data set, from one confusion matrix at the masks' own sizes.
 
     Args:
+        protocol: a name in `pixelwise.protocols.PROTOCOLS`; if left out the papers' for this data set, or fcn's.
+        scales, flip: see `Segmenter.predict`.
         crf: see `Segmenter.refinement_for`.
 
     Raises:
         DataError: the data set is empty.
-        LabelError: its classes are not the segmenter's.
+        LabelError: its classes are not the segmenter's, or not those of the protocol.
+        UnknownName: there is no such protocol.
     """
-    return evaluate_pictures(segmenter, dataset, crf=crf, progress=progress).scores
+    return evaluate_pictures(
+        segmenter, dataset, protocol=protocol, scales=scales, flip=flip, crf=crf, progress=progress
+    ).scores
 
 
 def evaluate_pictures(
     segmenter: Segmenter,
     dataset: Dataset,
     *,
+    protocol: str | Protocol | None = None,
+    measures: Sequence[str] = (),
+    scales: Scales = None,
     flip: bool = False,
     crf: bool | None = None,
+    sink: Callable[[Results], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """The same with each picture's own score; `flip` averages with the mirrored pictures."""
+    """The same with each picture's own score, an interval, and further measures.
+
+    Args:
+        measures: names in `inference.measures.MEASURES`.
+        sink: takes (name, classes) of every picture; those without a mask are then not counted.
+    """
     names = dataset.labels["labels"].names
     if names != segmenter.labels.names:
         raise LabelError(
             f"the model has the classes {', '.join(segmenter.labels.names)}, the data {', '.join(names)}; "
             "evaluate on data with the same classes in the same order"
         )
+    if isinstance(protocol, str):
+        protocol = protocol_called(protocol)
     segmenter.network.eval()
     return evaluate_network(
         segmenter.network,
         segmenter.normalization,
         dataset,
         precision=segmenter.precision,
-        flip=flip,
+        views=views_of(scales, flip=flip),
         refinement=segmenter.refinement_for(crf),
+        protocol=protocol or usual_protocol(dataset),
+        measures=measures,
+        sink=sink,
         progress=progress,
     )
 

@@ -39,9 +39,25 @@ def test_json_holds_all_facts(capsys):
     assert next(r for r in records if r["name"] == "deeplab_v3_resnet50")["receptive_field"] is None
 
 
-def test_data_sets_are_names_alone(capsys):
-    assert listed(capsys, "datasets").split() == pw.list_datasets()
-    assert json.loads(listed(capsys, "datasets", "--json")) == {"datasets": pw.list_datasets()}
+def test_each_data_set_has_a_line_with_its_classes_and_splits(capsys):
+    lines = listed(capsys, "datasets").splitlines()
+    assert [line.split()[0] for line in lines] == pw.list_datasets()
+    assert max(map(len, lines)) <= 80
+    assert "cityscapes         19  train 2975, val 500, test 1525, train_extra 19998" in lines
+    assert "sift_flow        33+3  trainval 2486, test 200, all 2686" in lines
+
+
+def test_the_json_of_data_sets_holds_names_and_details(capsys):
+    found = json.loads(listed(capsys, "datasets", "--json"))
+    assert found["datasets"] == pw.list_datasets() == list(found["details"])
+    assert found["details"]["folder"] is None
+    context = found["details"]["pascal_context"]
+    assert context["splits"] == {"train": 4998, "val": 5105, "trainval": 10103}
+    assert context["options"] == {"classes": ["60", "59", "33", "459"]}
+    assert (context["protocol"], len(context["classes"]["labels"])) == ("context60", 60)
+    assert found["details"]["sift_flow"]["classes"]["geometric"] == ["sky", "horizontal", "vertical"]
+    camvid = found["details"]["camvid"]
+    assert dict(zip(camvid["classes"]["labels"], camvid["palette"]["labels"], strict=True))["Road"] == [128, 64, 128]
 
 
 @pytest.mark.parametrize("width", [80, 120])

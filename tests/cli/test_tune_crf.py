@@ -3,7 +3,6 @@
 import json
 import math
 import shutil
-import signal
 
 import numpy as np
 import pytest
@@ -167,9 +166,13 @@ def test_mistakes_are_one_line(capsys, tmp_path, arguments, code, message):
     assert (tmp_path / "my model.safetensors").read_bytes() == before
 
 
+def interrupted(*_, **__):
+    raise KeyboardInterrupt
+
+
 def test_control_c_leaves_the_model_and_exits_with_130(capsys, monkeypatch, tmp_path):
     before = (tmp_path / "my model.safetensors").read_bytes()
-    monkeypatch.setattr(module, "search_crf", lambda *_, **__: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(module, "search_crf", interrupted)
     assert run(capsys, "tune-crf", "my model.safetensors", "data") == (
         130,
         "",

@@ -17,7 +17,12 @@ from pixelwise import __version__
 from pixelwise.errors import BadOption, DataError, DataQuestion, PixelwiseError, UnknownName
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pixelwise.inference.classify import Classification
+    from pixelwise.inference.evaluate import Evaluation
     from pixelwise.inference.predict import Precision
+    from pixelwise.inference.views import Views
 
 STARTED = time.monotonic()
 
@@ -56,6 +61,13 @@ class LabelsFrom(StrEnum):
     folders = "folders"
 
 
+class Fusion(StrEnum):
+    """How what is seen at several scales becomes one answer."""
+
+    mean = "mean"
+    max = "max"
+
+
 FolderArgument = Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)]
 ModelArgument = Annotated[Path, typer.Argument(help="A model.safetensors.", show_default=False)]
 AsOption = Annotated[
@@ -66,7 +78,11 @@ ClassesOption = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A classes.yaml or .txt instead of the one near the masks.")
 ]
 DatasetOption = Annotated[
-    str | None, typer.Option(metavar="NAME", help="Read it as one of `pixelwise list datasets`; found if left out.")
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="Read it as one of `pixelwise list datasets`, with options as NAME,key=value; found if left out.",
+    ),
 ]
 LabelsOption = Annotated[
     LabelsFrom,
@@ -78,6 +94,25 @@ CRFOption = Annotated[
         "--crf/--no-crf",
         help="Refine the labels with a dense CRF; with the model's own, where it has one, if left out.",
         show_default=False,
+    ),
+]
+ScalesOption = Annotated[
+    str | None,
+    typer.Option(
+        "--scales",
+        metavar="S,S,…",
+        help="Fuse what is seen at these scales, as 0.5,1,1.5; or a paper's whole test, as deeplab_v3 or pspnet.",
+    ),
+]
+FlipOption = Annotated[bool, typer.Option("--flip", help="Fuse with the mirrored picture, too.")]
+FusionOption = Annotated[
+    Fusion | None, typer.Option("--fusion", help="Mean of probabilities, or max of scores; mean if left out.")
+]
+WindowOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SIZE",
+        help="Slide windows of this size over the picture, as 713 or 512,1024, at strides of two thirds.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
@@ -235,7 +270,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results exist.")] = False,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored picture.")] = False,
+    scales: ScalesOption = None,
+    fusion: FusionOption = None,
+    flip: FlipOption = False,
+    window: WindowOption = None,
     crf: CRFOption = None,
 ) -> None:
     """Segment new pictures with a model: palette PNGs and overlays, names kept."""
@@ -246,6 +284,7 @@ def predict(
     precisions: dict[str, Precision | None] = {"auto": None, "fp32": "fp32", "bf16": "bf16"}
     if precision not in precisions:
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
+    views = _views(scales, fusion, flip, window)
     segmenter = load(model)
     pictures = find_pictures(inputs, out)
     console = Console(highlight=False)
@@ -259,7 +298,7 @@ def predict(
             overwrite=overwrite,
             resume=resume,
             precision=precisions[precision],
-            flip=flip,
+            scales=views,
             crf=crf,
             progress=progress,
         )
@@ -282,8 +321,29 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)],
     dataset: DatasetOption = None,
     split: Annotated[str | None, typer.Option(help="Which part; test, else val, else all.")] = None,
-    flip: Annotated[bool, typer.Option("--flip", help="Average with the mirrored pictures.")] = False,
+    protocol: Annotated[
+        str | None,
+        typer.Option(
+            metavar="P,P,…",
+            help="How scores are counted, as fcn, voc or cityscapes, and what is measured beside them, as trimap_void; "
+            "the data set's usual one if left out.",
+        ),
+    ] = None,
+    scales: ScalesOption = None,
+    fusion: FusionOption = None,
+    flip: FlipOption = False,
+    window: WindowOption = None,
     crf: CRFOption = None,
+    compare: Annotated[
+        Path | None, typer.Option(metavar="MODEL2", help="Another model: the paired difference, with its interval.")
+    ] = None,
+    save_results: Annotated[
+        Path | None,
+        typer.Option(metavar="OUT", help="Write files for the test server of VOC or Cityscapes; no masks needed."),
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(metavar="FILE.svg", help="Draw the curve of trimap_void or trimap_labels.")
+    ] = None,
     as_: AsOption = None,
     classes: ClassesOption = None,
     labels: Annotated[
@@ -291,39 +351,71 @@ def evaluate(
     ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure a model on pictures with masks: one confusion matrix, at the masks' own sizes; or on class folders."""
-    from pixelwise.cli.show import print_preset, print_scores, progress_bar
+    """Measure a model on pictures with masks, by a protocol, at the masks' own sizes; or on class folders."""
+    from pixelwise.cli.show import print_comparison, print_preset, print_results, print_scores, progress_bar
     from pixelwise.data.answers import Answers
-    from pixelwise.flow.evaluate import evaluate_folder
+    from pixelwise.flow.evaluate import check_plot, compare_on_folder, evaluate_folder, plot_trimaps, record_of
     from pixelwise.segmenter import load
 
+    views = _views(scales, fusion, flip, window)
+    if plot is not None:
+        check_plot(protocol, plot)
+    if compare is not None and save_results is not None:
+        raise BadOption("result files are of one model; leave out one of --compare and --save-results")
     segmenter = load(model)
+    other = None if compare is None else load(compare)
+    answers = Answers.of(as_ or ())
+    console = Console(highlight=False)
     if not as_json:
-        print_preset(Console(highlight=False), segmenter, model, crf)
+        print_preset(console, segmenter, model, crf)
     with progress_bar("evaluating", quiet=as_json) as progress:
-        part, evaluation = evaluate_folder(
-            segmenter,
-            data,
-            dataset=dataset,
-            split=split,
-            flip=flip,
-            crf=crf,
-            answers=Answers.of(as_ or ()),
-            classes=classes,
-            labels=None if labels is None else labels.value,
-            progress=progress,
-        )
+        if other is not None and compare is not None:
+            compared = compare_on_folder(
+                segmenter,
+                other,
+                data,
+                dataset=dataset,
+                split=split,
+                protocol=protocol,
+                scales=views,
+                crf=crf,
+                answers=answers,
+                classes=classes,
+                labels=None if labels is None else labels.value,
+                progress=progress,
+            )
+            part, record = compared.part, compared.to_record()
+            first, second = (model.stem, compare.stem) if model.stem != compare.stem else (str(model), str(compare))
+            curves: Mapping[str, Evaluation | Classification] = {first: compared.first, second: compared.second}
+        else:
+            part, found = evaluate_folder(
+                segmenter,
+                data,
+                dataset=dataset,
+                split=split,
+                protocol=protocol,
+                scales=views,
+                crf=crf,
+                results=save_results,
+                answers=answers,
+                classes=classes,
+                labels=None if labels is None else labels.value,
+                progress=progress,
+            )
+            record, curves = record_of(found), {model.stem: found}
+    if plot is not None and record["pictures"]:
+        plot_trimaps(curves, plot)
     if as_json:
-        refinement = getattr(evaluation, "refinement", None)  # class folders have none
-        record = {
-            "split": part,
-            "protocol": evaluation.protocol,
-            "pictures": len(evaluation.pictures),
-            "crf": None if refinement is None else refinement.to_record(),
-        }
-        typer.echo(json.dumps(record | evaluation.scores.to_record(), ensure_ascii=False))
-    else:
-        print_scores(Console(highlight=False), part, evaluation)
+        typer.echo(json.dumps({"split": part} | record, ensure_ascii=False))
+        return
+    if other is not None:
+        print_comparison(console, compared, first, second)
+    elif found.pictures:
+        print_scores(console, part, found)
+    if save_results is not None:
+        print_results(console, save_results, part, found)
+    if plot is not None and record["pictures"]:
+        console.print(f"Plot: {plot}", markup=False, soft_wrap=True)
 
 
 @app.command(name="tune-crf")
@@ -398,7 +490,7 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_defaul
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)], as_json: JsonOption = False
 ) -> None:
-    """List the names that other commands take; the networks with paper, year, size, cost, stride, receptive field."""
+    """List names that commands take: networks with paper, size, cost, field; data sets with classes and splits."""
     if kind is Kind.models:
         from pixelwise.cli.show import models_table, print_models
 
@@ -407,13 +499,16 @@ def list_(
         else:
             print_models(Console(highlight=False), models_table())
         return
+    from pixelwise.cli.show import print_datasets
     from pixelwise.data import list_datasets
+    from pixelwise.flow.data_sets import facts
 
     if as_json:
-        typer.echo(json.dumps({"datasets": list_datasets()}))
+        known = {name: facts(name) for name in list_datasets()}
+        details = {name: None if found is None else found.to_record() for name, found in known.items()}
+        typer.echo(json.dumps({"datasets": list_datasets(), "details": details}, ensure_ascii=False))
     else:
-        for name in list_datasets():
-            typer.echo(name)
+        print_datasets(Console(highlight=False))
 
 
 @app.command()
@@ -450,6 +545,22 @@ def demo(
     display.result(result, out / "data")
     console.print(f"New pictures, segmented: {out / 'predictions' / 'overlay'}/", markup=False, soft_wrap=True)
     console.print("Your own data: [bold]pixelwise fit FOLDER[/bold], with images/ and masks/ in it.")
+
+
+def _views(scales: str | None, fusion: Fusion | None, flip: bool, window: str | None) -> "Views":
+    """How often and how a picture is seen, from the options."""
+    from pixelwise.inference.views import views_of
+
+    sides = None
+    if window is not None:
+        try:
+            numbers = [int(part) for part in window.split(",")]
+        except ValueError:
+            numbers = []
+        if len(numbers) not in (1, 2):
+            raise BadOption(f"--window is one number or height,width, as 713 or 512,1024, got {window!r}")
+        sides = numbers[0], numbers[-1]
+    return views_of(scales, flip=flip, fusion=None if fusion is None else fusion.value, window=sides)
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

@@ -5,7 +5,7 @@ import math
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -32,6 +32,7 @@ from pixelwise.report.outcome import crf_told, ended, next_commands, stage_told
 if TYPE_CHECKING:
     from pixelwise.data.layout import Fault
     from pixelwise.flow.doctor import Understanding
+    from pixelwise.flow.evaluate import Comparison
     from pixelwise.flow.events import CRFTried, FitEvent
     from pixelwise.flow.fit import FitResult
     from pixelwise.flow.heatmap import Drawn
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from pixelwise.segmenter import Segmenter
 
 MOST_CLASSES = 40  # rows of the table of classes
+SHOWN_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # of a trimap
 PLAIN_EVERY = 10.0  # seconds between plain lines
 CAVEAT = (
     "no label of a pixel was seen. The maps that this model gives say roughly where in a picture a class is, not where "
@@ -456,17 +458,167 @@ def print_scores(console: Console, part: str, evaluation: "Evaluation | Classifi
             console.print(f"{scores.classes_left_out} classes have no picture here and are left out of the mean.")
         console.print(f"Protocol: {evaluation.protocol}.", style="dim")
         return
+    measured: Any = evaluation
     console.print(
-        f"[bold]Mean IoU {scores.mean_iou:.4f}[/bold] on {len(evaluation.pictures)} pictures ({escape(part)})"
+        f"[bold]Mean IoU {scores.mean_iou:.4f}[/bold] on {_pictures(measured)} ({escape(part)}), by {scores.protocol}"
+        f"{_interval_told(measured)}"
     )
     console.print(
         f"pixel accuracy {scores.pixel_accuracy:.4f}, mean accuracy {scores.mean_accuracy:.4f}, "
         f"frequency-weighted IoU {scores.frequency_weighted_iou:.4f}"
     )
+    for name, value in scores.extra.items():
+        console.print(f"{_spoken(name)} {'–' if math.isnan(value) else f'{value:.4f}'}")
     console.print(_score_table(scores, None))
-    if scores.classes_left_out:
-        console.print(f"{scores.classes_left_out} classes are in neither masks nor predictions and are left out.")
+    for table, values in scores.tables.items():
+        console.print(_value_table(_spoken(table), values))
+    if math.isnan(scores.mean_iou) and scores.classes_left_out:
+        console.print(
+            f"{scores.classes_left_out} class{'es occur' if scores.classes_left_out != 1 else ' occurs'} nowhere here, "
+            f"so that {scores.protocol} has no mean; "
+            "--protocol fcn leaves them out.",
+            style="yellow",
+        )
+    elif scores.classes_left_out:
+        rule = measured.accumulator.protocol
+        own = f", or not scored by {rule.name}," if rule.left_out or rule.ignored else ""
+        be = "classes are" if scores.classes_left_out != 1 else "class is"
+        console.print(
+            f"{scores.classes_left_out} {be} in neither masks nor predictions{own} and {be.split()[1]} left out."
+        )
+    for name, found in measured.measures.items():
+        _print_measure(console, name, found)
     console.print(f"Protocol: {evaluation.protocol}.", style="dim")
+
+
+def _pictures(evaluation: "Evaluation") -> str:
+    count = len(evaluation.pictures)
+    return f"{count} picture{'s' if count != 1 else ''}"
+
+
+def _interval_told(evaluation: "Evaluation") -> str:
+    found = evaluation.interval
+    if found is None or math.isnan(found.low):
+        return ""
+    return f"\n95 % interval {found.low:.4f} to {found.high:.4f}, by bootstrap over pictures"
+
+
+def _spoken(name: str) -> str:
+    """A measure's name in words."""
+    return name.replace("_", " ").replace("iou", "IoU")
+
+
+def _value_table(heading: str, values: Mapping[str, float]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="dim")
+    table.add_column("")
+    table.add_column(heading.removesuffix(" IoU"))
+    table.add_column("IoU", justify="right")
+    for name, value in values.items():
+        table.add_row("", escape(name), "–" if math.isnan(value) else f"{value:.3f}")
+    return table
+
+
+def _print_measure(console: Console, name: str, found: Any) -> None:
+    """A measure beside the scores: a few figures, and what they mean."""
+    table = Table(box=None, pad_edge=False, header_style="dim", title=name, title_justify="left", title_style="bold")
+    if isinstance(found, tuple):
+        for heading in ("factor", "mean IoU"):
+            table.add_column(heading, justify="right")
+        for bound in found:
+            table.add_row(str(bound.factor), f"{bound.scores.mean_iou:.4f}")
+        note = found[0].one_line.partition("; ")[2]
+    elif hasattr(found, "widths"):
+        for heading in ("width", "mean IoU", "pixel accuracy", "of pixels"):
+            table.add_column(heading, justify="right")
+        total = max(found.pixels[-1], 1)
+        for i, width in enumerate(found.widths):
+            if width in SHOWN_WIDTHS:
+                cells = (found.mean_iou[i], found.pixel_accuracy[i])
+                share = f"{found.pixels[i] / total:.0%}"
+                table.add_row(str(width), *("–" if math.isnan(v) else f"{v:.4f}" for v in cells), share)
+        table.columns[-1].header = f"of the pixels at {found.widths[-1]}"
+        note = found.one_line
+    else:
+        table.add_column("class")
+        table.add_column("boundary F", justify="right")
+        for cls, value in found.per_class.items():
+            table.add_row(escape(cls), "–" if math.isnan(value) else f"{value:.3f}")
+        table.add_row("mean over pictures", f"{found.mean:.4f}")
+        note = found.note
+    console.print(table)
+    console.print(f"{escape(note)}.", style="dim")
+
+
+def print_comparison(console: Console, compared: "Comparison", first: str, second: str) -> None:
+    """Two models on the same pictures: both means, the paired difference, and the IoU of each class."""
+    found = compared.difference
+    scores = compared.first.scores
+    table = Table(box=None, pad_edge=False, show_header=False)
+    for model, evaluation in ((first, compared.first), (second, compared.second)):
+        interval = _interval_told(evaluation).strip().partition(",")[0]
+        table.add_row(escape(model), f"[bold]{evaluation.scores.mean_iou:.4f}[/bold]", interval)
+    if found is not None and not math.isnan(found.low):
+        table.add_row(
+            "difference", f"[bold]{found.value:+.4f}[/bold]", f"95 % interval {found.low:+.4f} to {found.high:+.4f}"
+        )
+    console.print(f"Mean IoU on {_pictures(compared.first)} ({escape(compared.part)}), by {scores.protocol}")
+    console.print(table)
+    if found is not None and not math.isnan(found.low):
+        console.print(
+            f"{second} is better in {found.above_zero:.0%} of {found.samples} bootstrap samples.", markup=False
+        )
+    classes = Table(box=None, pad_edge=False, header_style="dim")
+    classes.add_column("IoU of")
+    for heading in (first, second, "difference"):
+        classes.add_column(escape(heading), justify="right", overflow="fold")
+    for one, other in zip(scores.per_class, compared.second.scores.per_class, strict=True):
+        cells = (f"{one.iou:.3f}", f"{other.iou:.3f}", f"{other.iou - one.iou:+.3f}")
+        classes.add_row(escape(one.name), *(cell if "nan" not in cell else "–" for cell in cells))
+    console.print(classes)
+    for model, evaluation in ((first, compared.first), (second, compared.second)):
+        for name, measure in evaluation.measures.items():
+            _print_measure(console, f"{model}: {name}", measure)
+    console.print(f"Protocol: {compared.first.protocol}.", style="dim")
+    if compared.second.refinement != compared.first.refinement:
+        own = compared.second.refinement
+        told = "no CRF" if own is None else own.describe()
+        console.print(f"{second} has {told}.", style="dim", markup=False)
+
+
+def print_results(console: Console, out: Path, part: str, evaluation: "Evaluation | Classification") -> None:
+    """Where the files for a test server are."""
+    count = sum(1 for _ in out.rglob("*.png"))
+    nothing = "" if evaluation.pictures else "; no picture has a mask, so that nothing was scored"
+    console.print(
+        f"{count} result file{'s' if count != 1 else ''} of {part} written to {out}/{nothing}",
+        markup=False,
+        soft_wrap=True,
+    )
+
+
+def dataset_lines() -> list[tuple[str, str, str]]:
+    """(name, number of classes, splits with their official numbers of pictures) of each data set."""
+    from pixelwise.data import list_datasets
+    from pixelwise.flow.data_sets import facts
+
+    lines = []
+    for name in list_datasets():
+        known = facts(name)
+        if known is None:
+            lines.append((name, "any", "any folder that `pixelwise check` understands"))
+            continue
+        classes = "+".join(str(labels.num_classes) for labels in known.classes.values())
+        # trainval is train and val together; the page of the documentation has it
+        both = known.splits.get("train", 0) + known.splits.get("val", 0)
+        shown = [f"{split} {n}" for split, n in known.splits.items() if (split, n) != ("trainval", both)]
+        lines.append((name, classes, ", ".join(shown)))
+    return lines
+
+
+def print_datasets(console: Console) -> None:
+    """One line each, which begins with the name: classes, splits."""
+    for name, classes, splits in dataset_lines():
+        console.print(f"{name:17}{classes:>4}  {splits}", markup=False, soft_wrap=True)
 
 
 def print_preset(console: Console, segmenter: "Segmenter", model: Path, crf: bool | None) -> None:

@@ -9,19 +9,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelwise.data import open_dataset
 from pixelwise.data.answers import Answers
 from pixelwise.data.archive import archive_stem, is_archive
-from pixelwise.data.folder import PairDataset
-from pixelwise.data.layout import Layout, checked_folder
+from pixelwise.data.layout import checked_folder
 from pixelwise.data.values.classnames import write_classes as write_table
 from pixelwise.errors import BadOption, DataError
 from pixelwise.flow.convert import Conversion, convert
+from pixelwise.flow.data_sets import layout_of
 from pixelwise.flow.doctor import LabelsFrom, Understanding, understand
 from pixelwise.report import MARK
 from pixelwise.version import VERSION
-
-_SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)
@@ -84,7 +81,7 @@ def look_at(
     """What a folder holds; as `understand`, with the options as people give them.
 
     Args:
-        dataset: a name in DATASETS, whose own reader is used; found if left out.
+        dataset: a name in DATASETS, whose own reader is used, with options as NAME,key=value; found if left out.
         read_as: answers, as `--as` takes them.
         labels: "folders" where the pictures have no masks, but lie in a folder for each class.
 
@@ -93,7 +90,7 @@ def look_at(
         DataError: the folder is not understood.
     """
     answers = Answers.of(read_as)
-    layout = None if dataset is None or dataset == "folder" else _layout_of(dataset, checked_folder(folder))
+    layout = None if dataset is None or dataset == "folder" else layout_of(dataset, checked_folder(folder))
     return understand(
         folder,
         answers=answers,
@@ -202,25 +199,3 @@ def _key(understanding: Understanding, folder: Path) -> str:
     for mask, counts in understanding.mask_counts.items():
         digest.update(f"{mask}".encode(errors="surrogateescape") + counts.tobytes())
     return digest.hexdigest()
-
-
-def _layout_of(dataset: str, root: Path) -> Layout:
-    """The pairs of a named data set as a layout."""
-    found: dict[str, PairDataset] = {}
-    errors = []
-    for split, part in (*((name, name) for name in _SPLITS), ("trainval", "all")):
-        if split == "trainval" and found:
-            break
-        try:
-            found[part] = open_dataset(dataset, root, split)
-        except DataError as error:
-            errors.append(error)
-    if not found:
-        raise errors[0]
-    return Layout(
-        root=root,
-        name=f"the data set {dataset}",
-        rule="as this data set is published",
-        splits={part: data.pairs for part, data in found.items() if data.pairs},
-        labels=(next(iter(found.values())).labels["labels"],),
-    )

@@ -8,8 +8,8 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Literal
 
-from pixelwise.data import open_dataset
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset
@@ -20,15 +20,23 @@ from pixelwise.data.scan import MaskStatistics, Scan, scan
 from pixelwise.data.values.classnames import find_class_names, read_class_names
 from pixelwise.data.values.encoding import outlines_by_name
 from pixelwise.errors import BadOption, DataError, LabelError
+from pixelwise.flow.data_sets import evaluated_split, named, open_named
 from pixelwise.flow.doctor import LabelsFrom, check_command, encoding_of
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.classify import Classification, classify_pictures
-from pixelwise.inference.evaluate import Evaluation
+from pixelwise.inference.evaluate import Evaluation, difference
+from pixelwise.inference.measures import protocols_of
+from pixelwise.inference.views import Scales, views_of
 from pixelwise.labels import LabelSet
+from pixelwise.protocols.boundaries import TrimapCurve, plot_curves
+from pixelwise.protocols.intervals import Interval
+from pixelwise.protocols.server_files import CITYSCAPES_SIZE, Results, write_cityscapes_results, write_voc_results
 from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
 
 PARTS = ("test", "val", "all", "train")
 """The parts of a folder, in the order in which an evaluation looks for one."""
+
+RESULT_SIZE: tuple[int, int] | None = CITYSCAPES_SIZE  # of Cityscapes' result files
 
 
 @dataclass(frozen=True)
@@ -58,8 +66,11 @@ def evaluate_folder(
     *,
     dataset: str | None = None,
     split: str | None = None,
+    protocol: str | None = None,
+    scales: Scales = None,
     flip: bool = False,
     crf: bool | None = None,
+    results: Path | None = None,
     answers: Answers = NOTHING,
     classes: Path | None = None,
     labels: LabelsFrom | None = None,
@@ -70,29 +81,223 @@ def evaluate_folder(
     Args:
         dataset, answers, classes, labels: see `open_part`.
         split: which part; the first of `PARTS` that the folder has, if left out.
+        protocol: a name in `protocols.PROTOCOLS`, names in `inference.measures.MEASURES`, or both, separated by commas;
+            the papers' protocol for the data set, or fcn's, if none is named.
+        scales: numbers, a name in `inference.views.PAPERS`, or `Views`.
         flip: average the probabilities with those of the mirrored pictures.
         crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
+        results: a folder for the files that the test server of VOC or Cityscapes takes; pictures need no masks then.
 
     Raises:
         DataError, LabelError, ShapeError: see `open_part`.
-        BadOption: class folders, and an option about masks.
+        UnknownName: there is no such protocol or paper.
+        BadOption: class folders, and an option about masks; or results of another data set.
     """
-    if crf and (labels or trained_with(segmenter)) == "folders":
-        raise BadOption("class folders count whole pictures, which no CRF changes; leave out --crf")
+    options = _Options(protocol, scales, flip, crf, results, dataset, progress)
+    options.check(labels or trained_with(segmenter))
     opened = open_part(segmenter, folder, dataset=dataset, split=split, answers=answers, classes=classes, labels=labels)
+    return opened.name, _evaluated(segmenter, opened, options)
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Two models on the same pictures.
+
+    Attributes:
+        part: what to call the pictures.
+        difference: mean IoU of the second less that of the first, with its paired interval; None of a single picture.
+    """
+
+    part: str
+    first: Evaluation
+    second: Evaluation
+    difference: Interval | None
+
+    def to_record(self) -> dict[str, Any]:
+        """The first evaluation, with the second and the difference beside it, as JSON can hold it."""
+        return self.first.to_record() | {
+            "compared": self.second.to_record(),
+            "mean_iou_difference": None if self.difference is None else self.difference.to_record(),
+        }
+
+
+def compare_on_folder(
+    segmenter: Segmenter,
+    other: Segmenter,
+    folder: Path,
+    *,
+    dataset: str | None = None,
+    split: str | None = None,
+    protocol: str | None = None,
+    scales: Scales = None,
+    flip: bool = False,
+    crf: bool | None = None,
+    answers: Answers = NOTHING,
+    classes: Path | None = None,
+    labels: LabelsFrom | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Comparison:
+    """Evaluate two models of the same classes on the same pictures, which neither was trained on where that is known.
+
+    Raises:
+        BadOption: class folders, which have no mean IoU.
+        DataError, LabelError, ShapeError, UnknownName: as `evaluate_folder`.
+    """
+    if "folders" in (labels, trained_with(segmenter), trained_with(other)) and labels != "masks":
+        raise BadOption("two models are compared by mean IoU, which class folders have none of; leave out --compare")
+    if other.labels.names != segmenter.labels.names:
+        raise LabelError(
+            f"the two models have different classes, {', '.join(segmenter.labels.names)} and "
+            f"{', '.join(other.labels.names)}; compare models of the same classes in the same order"
+        )
+    options = _Options(protocol, scales, flip, crf, None, dataset, None)
+    options.check("masks")
+    opened = open_part(
+        segmenter,
+        folder,
+        dataset=dataset,
+        split=split,
+        answers=answers,
+        classes=classes,
+        labels=labels,
+        also=other,
+    )
+    found = []
+    for number, model in enumerate((segmenter, other)):
+
+        def both(done: int, total: int, before: int = number) -> None:
+            if progress is not None:
+                progress(before * total + done, 2 * total)
+
+        evaluation = _evaluated(model, opened, replace(options, progress=both))
+        assert isinstance(evaluation, Evaluation)
+        found.append(evaluation)
+    first, second = found
+    return Comparison(opened.name, first, second, difference(first, second))
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What is asked for beside the data."""
+
+    protocol: str | None
+    scales: Scales
+    flip: bool
+    crf: bool | None
+    results: Path | None
+    dataset: str | None
+    progress: Callable[[int, int], None] | None
+
+    def check(self, labels: LabelsFrom) -> None:
+        """Refuse what cannot be, before anything is read.
+
+        Raises:
+            UnknownName: there is no such protocol or paper.
+            BadOption: class folders, and an option about masks; or results of another data set.
+        """
+        protocols_of(self.protocol)
+        views = views_of(self.scales, flip=self.flip)
+        if labels == "folders":
+            if self.crf:
+                raise BadOption("class folders count whole pictures, which no CRF changes; leave out --crf")
+            if self.protocol or self.results or not views.once:
+                raise BadOption(
+                    "class folders count whole pictures, seen once or mirrored; leave out --protocol, --scales, "
+                    "--window and --save-results"
+                )
+        if self.results is not None:
+            self.server()
+            if self.results.exists() and (not self.results.is_dir() or any(self.results.iterdir())):
+                raise BadOption(f"{self.results} exists already; choose a new folder, so that nothing is overwritten")
+
+    def server(self) -> str:
+        """Which server takes results of the data set: "voc" or "cityscapes".
+
+        Raises:
+            BadOption: none does.
+        """
+        name = named(self.dataset or "")[0]
+        if name not in ("voc2011", "voc2012", "voc2012_trainaug", "cityscapes"):
+            raise BadOption(
+                "result files are for the test servers of VOC and Cityscapes; give --dataset voc2012 or cityscapes, or "
+                "write masks with `pixelwise predict`"
+            )
+        return "cityscapes" if name == "cityscapes" else "voc"
+
+
+def _evaluated(segmenter: Segmenter, opened: "OpenedPart", options: _Options) -> Evaluation | Classification:
+    """A segmenter on an opened part."""
+    views, progress = views_of(options.scales, flip=options.flip), options.progress
     segmenter.network.to(this_machine().device)
     if opened.by_folder:
         segmenter.network.eval()
-        return opened.name, classify_pictures(
+        return classify_pictures(
             segmenter.network,
             segmenter.normalization,
             opened.data,
             precision=segmenter.precision,
-            flip=flip,
+            flip=views.flip,
             progress=progress,
         )
-    evaluation = evaluate_pictures(segmenter, opened.data, flip=flip, crf=crf, progress=progress)
-    return opened.name, replace(evaluation, note=opened.note)
+    protocol, measures = protocols_of(options.protocol)
+    sink: Callable[[Results], object] | None = None
+    if options.results is not None:
+        out, data = options.results, opened.data
+
+        def sink(results: Results) -> object:
+            if options.server() == "voc":
+                year = 2011 if data.name == "voc2011" else 2012
+                return write_voc_results(results, out, split=data.split, year=year)
+            values: Literal["train_ids", "ids"] = "train_ids" if data.labels["labels"].num_classes == 19 else "ids"
+            return write_cityscapes_results(results, out, values=values, size=RESULT_SIZE)
+
+    evaluation = evaluate_pictures(
+        segmenter,
+        opened.data,
+        protocol=protocol,
+        measures=measures,
+        scales=views,
+        crf=options.crf,
+        sink=sink,
+        progress=progress,
+    )
+    return replace(evaluation, note="; ".join(note for note in (evaluation.note, opened.note) if note))
+
+
+def record_of(evaluation: Evaluation | Classification) -> dict[str, Any]:
+    """An evaluation as JSON can hold it."""
+    if isinstance(evaluation, Evaluation):
+        return evaluation.to_record()
+    about = {"protocol": evaluation.protocol, "pictures": len(evaluation.pictures), "crf": None}
+    return about | evaluation.scores.to_record()
+
+
+def check_plot(protocol: str | None, path: Path) -> None:
+    """Make sure that there will be one kind of curves to draw, before anything is predicted.
+
+    Raises:
+        BadOption: there is none, or more than one, or the file is no SVG.
+    """
+    kinds = [name for name in protocols_of(protocol)[1] if name in ("trimap_void", "trimap_labels")]
+    if len(kinds) != 1:
+        raise BadOption(
+            f"--plot draws the curve of one of trimap_void and trimap_labels, got {' and '.join(kinds) or 'neither'}; "
+            "name one of them in --protocol"
+        )
+    if path.suffix.lower() != ".svg":
+        raise BadOption(f"plots are written as SVG; got {path}: give a name that ends in .svg")
+
+
+def plot_trimaps(evaluations: Mapping[str, Evaluation | Classification], path: Path) -> None:
+    """Draw the trimap curves of evaluations, by their names."""
+    curves = {
+        name: found
+        for name, evaluation in evaluations.items()
+        if isinstance(evaluation, Evaluation)
+        for found in evaluation.measures.values()
+        if isinstance(found, TrimapCurve)
+    }
+    plot_curves(curves, path)
 
 
 def open_part(
@@ -105,11 +310,13 @@ def open_part(
     answers: Answers = NOTHING,
     classes: Path | None = None,
     labels: LabelsFrom | None = None,
+    also: Segmenter | None = None,
 ) -> OpenedPart:
     """A part of a folder in a segmenter's classes, every file of it looked at.
 
     Args:
-        dataset: a name in DATASETS, to be taken as it is; the layout is found if left out.
+        dataset: a name in DATASETS, with options as NAME,key=value, to be taken as it is; the layout is found if left
+            out. Its split is "val" if none is named, or "test" where that is what is measured.
         split: which part; if left out the first of `order` that the folder has, of "all" and "train" without the
             pictures that the segmenter was trained on, by their files' bytes; a model file of an older version knows
             their names alone.
@@ -119,6 +326,7 @@ def open_part(
             void. For outlines a classes.yaml that tells which of the model's classes a name means; the one in the
             folder if left out, else the names themselves.
         labels: "masks", or "folders" for class folders; as the segmenter was trained if left out.
+        also: another segmenter of the same classes, whose training pictures are left out, too.
 
     Raises:
         DataError: no such split, a file of it cannot be read, or the folder's layout is not understood.
@@ -135,8 +343,8 @@ def open_part(
     if dataset is not None and classes is not None:
         raise BadOption(f"the data set {dataset} has its own classes; leave out one of --dataset and --classes")
     if dataset is not None:
-        part = split or "val"
-        return OpenedPart(part, part, open_dataset(dataset, folder, part))
+        part = split or evaluated_split(dataset)
+        return OpenedPart(part, part, open_named(dataset, folder, part))
     root = checked_folder(folder)
     layout = class_folders_layout(root, fewest=1) if by_folder else find_layout(root, answers)
     splits = layout.splits
@@ -163,7 +371,8 @@ def open_part(
     name, trained_on = part, False
     # a folder's own test or val part was never trained on, whatever its pictures are called
     if split is None and part in ("all", "train"):
-        pairs, name, trained_on = _unseen(pairs, found, Seen(segmenter.trained_pictures), part)
+        trained = (*segmenter.trained_pictures, *(() if also is None else also.trained_pictures))
+        pairs, name, trained_on = _unseen(pairs, found, Seen(trained), part)
     data = PairDataset(pairs, table, folder, name, channels=segmenter.normalization.channels)
     return OpenedPart(part, name, data, by_folder, note, trained_on)
 

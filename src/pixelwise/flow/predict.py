@@ -13,6 +13,7 @@ from pixelwise.errors import BadOption, DataError, PixelwiseError
 from pixelwise.files import write_text
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.predict import Precision
+from pixelwise.inference.views import Scales, views_of
 from pixelwise.segmenter import Segmenter
 
 KINDS = {"mask": ".png", "overlay": ".png", "confidence": ".png", "polygons": ".geojson"}
@@ -82,6 +83,7 @@ def predict_files(
     overwrite: bool = False,
     resume: bool = False,
     precision: Precision | None = None,
+    scales: Scales = None,
     flip: bool = False,
     crf: bool | None = None,
     progress: Callable[[int, int], None] = lambda done, total: None,
@@ -94,10 +96,11 @@ def predict_files(
         kinds: any of mask, overlay, confidence, polygons, areas, separated by commas.
         overwrite: replace what exists; without it nothing is written when some result exists.
         resume: leave out pictures whose results all exist.
+        scales, flip: see `Segmenter.predict`.
         crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
 
     Raises:
-        BadOption: a kind is unknown.
+        BadOption: a kind or a scale is unknown.
         DataError: a result exists already.
     """
     asked = [kind.strip() for kind in kinds.split(",") if kind.strip()]
@@ -112,6 +115,7 @@ def predict_files(
     existing += [areas] if areas is not None and areas.exists() else []
     if existing and not (overwrite or resume):
         raise DataError(f"{existing[0]} exists already; choose another --out, or --overwrite or --resume")
+    views = views_of(scales, flip=flip)
     segmenter.network.to(this_machine().device)
     rows: list[list[Any]] = [["picture", "class", "pixels", "share"]]
     faults, written, skipped = [], 0, 0
@@ -121,7 +125,7 @@ def predict_files(
         else:
             try:
                 prediction = segmenter.predict(
-                    picture.path, precision=precision, flip=flip, confidence="confidence" in asked, crf=crf
+                    picture.path, precision=precision, scales=views, confidence="confidence" in asked, crf=crf
                 )
             except PixelwiseError as error:
                 faults.append(str(error))

@@ -194,7 +194,7 @@ def write_result(
         "outcome": outcome.reason,
         "outcome_text": _outcome_text(outcome.reason, outcome.step),
         "steps": outcome.step,
-        "scores": about | scores,
+        "scores": scores | about,
         "data": _data(understanding, plan),
         "pictures": pictures,
         "speed": {

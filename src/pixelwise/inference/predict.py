@@ -1,13 +1,15 @@
 """Predict: a picture of any size → classes, with confidence where it is asked for.
 
 A picture that fits goes through the network whole. A larger one goes in overlapping tiles, of which only the inner
-part is kept, so memory is bounded by the tile and not by the picture. A CRF works on the same tiles.
+part is kept, so memory is bounded by the tile and not by the picture. A CRF works on the same tiles, and so do several
+views of a picture (`inference.views`).
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import pairwise
 from typing import Any, Literal
 
@@ -19,6 +21,8 @@ from torch import Tensor, nn
 from pixelwise.data.sample import adapt_channels
 from pixelwise.errors import BadOption, WeightsError
 from pixelwise.inference.refine import Refinement, refine
+from pixelwise.inference.views import BAND, ONCE, Run, Views, see
+from pixelwise.inference.views import probabilities_of as probabilities_of
 from pixelwise.labels import VOID
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
@@ -27,9 +31,9 @@ Precision = Literal["fp32", "bf16"]
 
 # A tile of 1024² at 64 channels in float32 is 256 MiB for the widest map of a U-Net: a few of them fit anywhere.
 TILE = 1024
-BAND = 128  # rows whose probabilities are held at a time
 MARGIN = 128  # pixels of context around the kept part of a tile
 REFINED = 2**27  # probabilities that a CRF gets at a time, 512 MiB; it works with about six times as much
+LARGEST_SCALE = 2.0  # up to here a tile goes through the network at its whole size
 
 
 @dataclass(frozen=True)
@@ -40,10 +44,12 @@ class DensePrediction:
         labels: (H, W) uint8 classes, or uint16 with more than 255.
         confidence: (H, W) float32 probability 0–1 of that class, behind a CRF its marginal; or None where it was not
             asked for.
+        more: {head: (H, W) classes} of further heads that were asked for.
     """
 
     labels: NDArray[Any]
     confidence: NDArray[np.float32] | None
+    more: Mapping[str, NDArray[Any]] = field(default_factory=dict)
 
 
 def precision_context(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
@@ -58,9 +64,11 @@ def predict_image(
     *,
     precision: Precision = "fp32",
     flip: bool = False,
+    views: Views = ONCE,
     confidence: bool = False,
     tile: int | None = None,
     refinement: Refinement | None = None,
+    more: Sequence[str] = (),
     name: str = "image",
 ) -> DensePrediction:
     """The classes of a picture (H, W, C) at its own size.
@@ -72,10 +80,13 @@ def predict_image(
         network: in evaluation mode.
         precision: "bf16" runs convolutions in bfloat16.
         flip: average the probabilities with those of the mirrored picture.
+        views: scales, mirrored pictures and windows whose scores or probabilities are fused; with windows a picture is
+            only cut into tiles where its probabilities are more than 2²⁷.
         confidence: give the probability of the chosen class, too.
         tile: pictures with more than tile² pixels are cut into tiles of this size; `tiling` if left out.
         refinement: a CRF behind the network; the labels are those of the largest marginals. With so many classes that
             a tile has more than 2²⁷ probabilities it works on smaller ones.
+        more: names of further heads of the network whose classes are wanted, without the CRF.
         name: of the picture, for errors.
 
     Raises:
@@ -86,28 +97,33 @@ def predict_image(
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)  # a tile is seen in the light of its picture
     height, width = image.shape[:2]
+    views = replace(views, flip=True) if flip and not views.flip else views
+    run = Run(network, normalization, partial(precision_context, next(network.parameters()).device, precision))
 
     def predict(part: NDArray[Any]) -> DensePrediction:
-        head = predict_head(network, normalization, part, precision=precision)
-        mirrored = predict_head(network, normalization, part[:, ::-1], precision=precision) if flip else None
+        if not views.once:
+            probabilities = see(run, part, normalization, views, more=more)
+            return _fused(probabilities, part, refinement, confidence, name)
+        heads = predict_heads(network, normalization, part, precision=precision)
+        mirrored = predict_heads(network, normalization, part[:, ::-1], precision=precision) if views.flip else None
+        head, other = _first(heads), None if mirrored is None else _first(mirrored)
+        others = {key: _best(heads[key], None if mirrored is None else mirrored[key], False).labels for key in more}
         if refinement is not None:
-            return _refined(head, mirrored, part, refinement, confidence, name)
-        return _best(head, mirrored, confidence)
+            return replace(_refined(head, other, part, refinement, confidence, name), more=others)
+        return replace(_best(head, other, confidence), more=others)
 
-    windows = list(windows_of(network, (height, width), tile))
+    windows = list(_windows(run, (height, width), tile, views))
     if len(windows) == 1:
         return predict(image)
-    labels: NDArray[Any] | None = None
+    labels: dict[str, NDArray[Any]] = {}
     sure = np.empty((height, width), np.float32) if confidence else None
     for window, inner, place in windows:
         part = predict(image[window])
-        if labels is None:
-            labels = np.empty((height, width), part.labels.dtype)
-        labels[place] = part.labels[inner]
+        for key, found in {"": part.labels, **part.more}.items():
+            labels.setdefault(key, np.empty((height, width), found.dtype))[place] = found[inner]
         if sure is not None and part.confidence is not None:
             sure[place] = part.confidence[inner]
-    assert labels is not None
-    return DensePrediction(labels, sure)
+    return DensePrediction(labels.pop(""), sure, labels)
 
 
 Window = tuple[slice, slice]
@@ -126,6 +142,25 @@ def windows_of(
     largest, margin, step = tiling(network)
     side = tile or largest
     yield from tiles(size, max(size) if size[0] * size[1] <= side * side else side, margin, step)
+
+
+def _windows(
+    run: Run, size: tuple[int, int], tile: int | None, views: Views
+) -> Iterator[tuple[Window, Window, Window]]:
+    """The tiles of a picture that is seen in some way; of several views the fused values must fit, too."""
+    if views.once:
+        yield from windows_of(run.network, size, tile)
+        return
+    largest, margin, step = tiling(run.network)
+    side = int((tile or largest) * min(1.0, LARGEST_SCALE / views.growth))
+    if views.window is not None and tile is None:
+        side = max(size)
+    pixels = math.prod(size)
+    if pixels * VOID > REFINED:
+        count = sum(head.scores.shape[1] for head in run(torch.zeros(1, run.normalization.channels, 64, 64)).values())
+        if count * min(pixels, side * side) > REFINED:
+            side = max(math.isqrt(REFINED // count), 4 * margin)
+    yield from tiles(size, max(size) if pixels <= side * side else side, min(margin, side // 4), step)
 
 
 def tiles(size: tuple[int, int], tile: int, margin: int, step: int = 1) -> Iterator[tuple[Window, Window, Window]]:
@@ -161,10 +196,21 @@ def predict_head(
     network: nn.Module, normalization: Normalization, image: NDArray[Any], *, precision: Precision = "fp32"
 ) -> Head:
     """The first head for one picture (H, W, C), scores (1, K, h, w)."""
+    return _first(predict_heads(network, normalization, image, precision=precision))
+
+
+def predict_heads(
+    network: nn.Module, normalization: Normalization, image: NDArray[Any], *, precision: Precision = "fp32"
+) -> Mapping[str, Head]:
+    """All heads for one picture (H, W, C), scores (1, K, h, w) each."""
     device = next(network.parameters()).device
     with torch.inference_mode(), precision_context(device, precision):
-        heads: dict[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]  # a Module
-        return next(iter(heads.values()))
+        heads: Mapping[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]  # a Module
+        return heads
+
+
+def _first(heads: Mapping[str, Head]) -> Head:
+    return next(iter(heads.values()))
 
 
 def label_type(num_classes: int) -> type[np.uint8] | type[np.uint16]:
@@ -195,14 +241,44 @@ def _refined(
     labels = np.empty((height, width), label_type(head.scores.shape[1]))
     sure = np.empty((height, width), np.float32) if confidence else None
     for probabilities, window, inner, place in full_probabilities(head, mirrored, name=name):
-        try:
-            best = refine(probabilities, image[window], refinement).max(0)
-        except BadOption as error:  # the widths of the Gaussians and the picture
-            raise BadOption(f"{name} cannot be refined: {error}") from error
+        best = _marginals(probabilities, image[window], refinement, name).max(0)
         labels[place] = best.indices.cpu().numpy()[inner]
         if sure is not None:
             sure[place] = best.values.cpu().numpy()[inner]
     return DensePrediction(labels, sure)
+
+
+def _fused(
+    probabilities: dict[str, Tensor],
+    image: NDArray[Any],
+    refinement: Refinement | None,
+    confidence: bool,
+    name: str,
+) -> DensePrediction:
+    """The classes of fused probabilities (K, H, W) of one or more heads."""
+    first = probabilities.pop("labels")
+    if refinement is not None:
+        _check_finite(first, name)
+        first = _marginals(first, image, refinement, name)
+    best = first.max(0)
+    labels = best.indices.cpu().numpy().astype(label_type(len(first)))
+    more = {key: other.argmax(0).cpu().numpy().astype(label_type(len(other))) for key, other in probabilities.items()}
+    return DensePrediction(labels, best.values.cpu().numpy() if confidence else None, more)
+
+
+def _marginals(probabilities: Tensor, image: NDArray[Any], refinement: Refinement, name: str) -> Tensor:
+    try:
+        return refine(probabilities, image, refinement)
+    except BadOption as error:  # the widths of the Gaussians and the picture
+        raise BadOption(f"{name} cannot be refined: {error}") from error
+
+
+def _check_finite(probabilities: Tensor, name: str) -> None:
+    if not bool(probabilities.isfinite().all()):
+        raise WeightsError(
+            f"the network gives probabilities of {name} that are no numbers: its weights are broken, or it was "
+            "trained on pictures of other values; train it again"
+        )
 
 
 def full_probabilities(
@@ -231,11 +307,7 @@ def full_probabilities(
             if head.kind == "probabilities":  # rounded to bfloat16, or single taps at a border: not quite 1 together
                 part = part / part.sum(0)
             probabilities[:, top - rows.start : band.stop - rows.start] = part
-        if not bool(probabilities.isfinite().all()):
-            raise WeightsError(
-                f"the network gives probabilities of {name} that are no numbers: its weights are broken, or it was "
-                "trained on pictures of other values; train it again"
-            )
+        _check_finite(probabilities, name)
         yield probabilities, window, inner, place
 
 
@@ -243,10 +315,3 @@ def _averaged(head: Head, mirrored: Head | None, rows: slice) -> Tensor:
     """(1, K, rows, W): probabilities in some rows of the picture, averaged with the mirrored picture's."""
     probabilities = probabilities_of(head, rows)
     return probabilities if mirrored is None else (probabilities + probabilities_of(mirrored, rows).flip(-1)) / 2
-
-
-def probabilities_of(head: Head, rows: slice) -> Tensor:
-    """(1, K, rows, W): a head's probabilities in some rows of the picture."""
-    with torch.inference_mode():
-        scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
-        return scores.softmax(1) if head.kind == "logits" else scores

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.errors import BadOption
-from pixelwise.protocols.accumulate import Accumulator, Classes, Protocol, ProtocolScores
+from pixelwise.protocols.accumulate import FIRST_HEAD, Accumulator, Classes, Protocol, ProtocolScores
 from pixelwise.protocols.rules import PROTOCOLS
 
 FACTORS = (128, 64, 32, 16, 8, 4)
@@ -93,6 +93,41 @@ def filled(target: NDArray[Any], known: NDArray[np.bool_]) -> NDArray[Any]:
     return whole
 
 
+class UpperBounds:
+    """Counts the targets of a set at each factor.
+
+    Args:
+        classes: the label set, `dataset.labels`, or a number of classes.
+    """
+
+    def __init__(
+        self,
+        classes: Classes,
+        *,
+        factors: Sequence[int] = FACTORS,
+        interpolation: Interpolation = "nearest",
+        protocol: Protocol = PROTOCOLS["fcn"],
+    ) -> None:
+        self.interpolation: Interpolation = interpolation
+        self.counters: dict[int, Accumulator] = {factor: protocol.accumulator(classes) for factor in factors}
+
+    def update(self, target: NDArray[Any], *, name: str = "target") -> None:
+        """Count a target (H, W).
+
+        Raises:
+            BadOption: a factor below 1.
+            LabelError: a target that the protocol refuses.
+        """
+        for factor, counter in self.counters.items():
+            void = counter.labels[FIRST_HEAD].void
+            prediction = coarse(target, factor, void=void, interpolation=self.interpolation)
+            counter.update(np.where(prediction == void, prediction.dtype.type(0), prediction), target, name=name)
+
+    def bounds(self) -> list[UpperBound]:
+        """The bound at each factor, of what was counted so far."""
+        return [UpperBound(factor, self.interpolation, counter.scores()) for factor, counter in self.counters.items()]
+
+
 def upper_bounds(
     targets: Iterable[tuple[str, NDArray[Any]]],
     classes: Classes,
@@ -111,13 +146,10 @@ def upper_bounds(
         BadOption: a factor below 1.
         LabelError: a target that the protocol refuses.
     """
-    counters: dict[int, Accumulator] = {factor: protocol.accumulator(classes) for factor in factors}
-    void = next(iter(counters.values())).labels["labels"].void if counters else 0
+    counter = UpperBounds(classes, factors=factors, interpolation=interpolation, protocol=protocol)
     for name, target in targets:
-        for factor, counter in counters.items():
-            prediction = coarse(target, factor, void=void, interpolation=interpolation)
-            counter.update(np.where(prediction == void, prediction.dtype.type(0), prediction), target, name=name)
-    return [UpperBound(factor, interpolation, counter.scores()) for factor, counter in counters.items()]
+        counter.update(target, name=name)
+    return counter.bounds()
 
 
 def _pooled(values: NDArray[np.float32], factor: int) -> NDArray[np.float32]:

@@ -1,0 +1,441 @@
+"""Views: a picture seen several times, at scales, mirrored, in windows, and what was seen fused into one answer.
+
+For each scale the picture is resized, goes through the network whole or in overlapping windows, as it is and mirrored,
+and what the network says is brought back to the picture's size:
+
+    fusion "mean"   the mean over the scales of the probabilities; of a mirrored pair too, or with `mirrored="sum"` the
+                    softmax of its summed scores
+    fusion "max"    the largest score over scales and mirrored pictures; probabilities are their softmax
+
+Scores reach the scaled picture's pixels by the network's own resampling, and the picture's from there bilinearly.
+Overlapping windows are averaged. The probabilities of a pixel add up to 1 at the end. Pictures are resized without a
+low-pass filter, as OpenCV, TensorFlow and Caffe do.
+
+`PAPERS` holds what the papers' own tests do; specification, data sets §3.5 and networks 2015–2017 §1.2.4, §1.3.4, §2.
+**Differences:**
+- MATLAB's imresize, in the first PSPNet and in RefineNet, filters where it shrinks.
+- PSPNet's renormalising of each resized map is done once, at the end; a bilinear map keeps sums, so that it changes
+  rounding alone.
+- RefineNet clamps the short side to 450–800 pixels before; that is left out. Whether its factor of 1.2 comes on top of
+  the scales is UNVERIFIED; here it does not.
+- DeepLab v2 takes the largest score on the grid of 1/8; so does the option `multi_scale` of its networks.
+- DeepLab v3 in TensorFlow enlarges scores at once to the picture's size, here by way of the scaled picture's.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import product
+from typing import Any, Literal, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn import functional
+
+from pixelwise.data.levels import to_levels
+from pixelwise.errors import BadOption, unknown_name
+from pixelwise.layers.head import Head
+from pixelwise.layers.normalization import Normalization
+from pixelwise.layers.resample import Resampling, Size, Taps
+
+BAND = 128  # rows whose probabilities are held at a time
+MOST = 8.0  # times the picture's size; beyond, a scale is a slip of the pen
+
+Fusion = Literal["mean", "max"]
+
+
+@dataclass(frozen=True)
+class Views:
+    """How a picture is seen, and how what is seen is fused; see the module.
+
+    Attributes:
+        scales: of the picture's sides.
+        flip: each view mirrored, too.
+        fusion: "mean" of probabilities or "max" of scores.
+        mirrored: a mirrored pair is the "mean" of its probabilities, or the softmax of the "sum" of its scores.
+        sizes: a side d becomes round(d·s), and pixels are areas; or with "corners" int((d − 1)·s + 1), and the
+            corner pixels of both pictures lie on each other, for networks that align corners.
+        long_side: the scales are of this number of pixels for the longer side, and not of the picture's own.
+        odd: with `long_side`, one pixel more, for networks that take 8k + 1.
+        window: (height, width) of the windows; None for the scaled picture whole.
+        stride: of windows, as a share of their sides.
+        padding: a scaled picture smaller than a window is filled with the mean at the "end", below and to the right,
+            or on "both" sides.
+        source: what is done so, for people.
+
+    Raises:
+        BadOption: a value is impossible.
+    """
+
+    scales: tuple[float, ...] = (1.0,)
+    flip: bool = False
+    fusion: Fusion = "mean"
+    mirrored: Literal["mean", "sum"] = "mean"
+    sizes: Literal["round", "corners"] = "round"
+    long_side: int | None = None
+    odd: bool = False
+    window: tuple[int, int] | None = None
+    stride: float = 2 / 3
+    padding: Literal["end", "both"] = "end"
+    source: str = ""
+
+    def __post_init__(self) -> None:
+        if not self.scales or not all(0 < s <= MOST for s in self.scales) or len(set(self.scales)) < len(self.scales):
+            raise BadOption(
+                f"scales are different numbers above 0 and up to {MOST:g}, got {', '.join(map(str, self.scales))}"
+            )
+        if self.fusion not in ("mean", "max"):
+            raise BadOption(f"fusion is mean or max, got {self.fusion!r}")
+        if self.window is not None and min(self.window) < 1:
+            raise BadOption(f"a window has at least one row and column, got {self.window[0]} × {self.window[1]}")
+        if not 0 < self.stride <= 1:
+            raise BadOption(f"the stride of windows is a share of their sides, above 0 and up to 1, got {self.stride}")
+
+    @property
+    def once(self) -> bool:
+        """The picture is seen at its own size alone, mirrored or not, and probabilities are averaged."""
+        plain = self.scales == (1.0,) and self.long_side is None and self.window is None
+        return plain and (not self.flip or (self.fusion, self.mirrored) == ("mean", "mean"))
+
+    def describe(self) -> str:
+        """What is fused, in one clause; empty where there is nothing to fuse."""
+        seen = []
+        if self.scales != (1.0,) or self.long_side is not None:
+            of = f" of a longer side of {self.long_side}" if self.long_side is not None else ""
+            scales = ", ".join(f"{s:g}" for s in self.scales)
+            seen.append(f"scale{'s' if len(self.scales) > 1 else ''} {scales}{of}")
+        if self.window is not None:
+            height, width = self.window
+            seen.append(f"windows of {height} × {width} at strides of {self.stride:.3g} of their sides")
+        if self.fusion == "max":
+            how = "scores are the largest over"
+            seen += ["mirrored pictures"] if self.flip else []
+        else:
+            how = "probabilities are averaged over"
+            if self.flip:
+                seen.append("mirrored pictures" + (" (scores added)" if self.mirrored == "sum" else ""))
+        if not seen:
+            return ""
+        return f"{how} {' and '.join(seen)}" + (f" as in {self.source}" if self.source else "")
+
+    def to_record(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "scales": list(self.scales),
+            "flip": self.flip,
+            "fusion": self.fusion,
+            "window": None if self.window is None else list(self.window),
+            "note": self.describe(),
+        }
+
+    def size_of(self, size: Size, scale: float) -> Size:
+        """(height, width) of a picture of a size at a scale.
+
+        >>> Views(scales=(0.5,)).size_of((375, 500), 0.5), Views(sizes="corners").size_of((321, 481), 0.5)
+        ((188, 250), (161, 241))
+        >>> Views(long_side=512).size_of((375, 500), 0.5)
+        (192, 256)
+        """
+        if self.long_side is not None:
+            long = max(round(self.long_side * scale) + self.odd, 1)
+            height, width = (max(round(long * side / max(size)), 1) for side in size)
+        elif self.sizes == "round":
+            height, width = (max(round(side * scale), 1) for side in size)
+        else:
+            height, width = (max(int((side - 1) * scale + 1), 1) for side in size)
+        return height, width
+
+    def resampling(self, size: Size, to: Size) -> Resampling:
+        """From pixels of a picture of one size to those of another."""
+        return (Resampling.half_pixel if self.sizes == "round" else Resampling.align_corners)(size, to)
+
+    @property
+    def growth(self) -> float:
+        """The largest scale, at least 1; of `long_side` it is not known before the picture is."""
+        return max(1.0, *self.scales)
+
+
+ONCE = Views()
+
+Scales = Views | str | Sequence[float] | None
+"""Views as people give them: numbers, "0.5,1,1.5", or a name in `PAPERS`."""
+
+_SIX = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+
+PAPERS: dict[str, Views] = {
+    "deeplab_v2": Views((0.5, 0.75, 1.0), fusion="max", sizes="corners", source="DeepLab v2"),
+    "deeplab_v3": Views(_SIX, flip=True, sizes="corners", source="DeepLab v3"),
+    "deeplab_v3_cityscapes": Views((0.75, 1.0, 1.25), flip=True, sizes="corners", source="DeepLab v3 on Cityscapes"),
+    "gcn_cityscapes": Views(window=(1024, 1024), stride=1 / 3, source="GCN on Cityscapes, four windows"),
+    "pspnet": Views(
+        _SIX, flip=True, mirrored="sum", long_side=512, odd=True, window=(473, 473), source="PSPNet (Caffe)"
+    ),
+    "pspnet_cityscapes": Views(
+        _SIX,
+        flip=True,
+        mirrored="sum",
+        long_side=2048,
+        odd=True,
+        window=(713, 713),
+        source="PSPNet on Cityscapes (Caffe)",
+    ),
+    "refinenet": Views((0.4, 0.6, 0.8, 1.0, 1.2), source="RefineNet"),
+    "semseg": Views(_SIX, flip=True, long_side=512, window=(473, 473), padding="both", source="PSPNet (semseg)"),
+    "semseg_cityscapes": Views(
+        _SIX, flip=True, long_side=2048, window=(713, 713), padding="both", source="PSPNet on Cityscapes (semseg)"
+    ),
+}
+"""{name that `--scales` takes: how that paper tests with several views}.
+
+Where GCN's four overlapping windows lie is UNVERIFIED; here they are evenly spread over the 2048 columns.
+"""
+
+
+def views_of(
+    scales: "Scales", *, flip: bool = False, fusion: str | None = None, window: tuple[int, int] | None = None
+) -> Views:
+    """Views as people give them.
+
+    >>> views_of("0.5,1", flip=True).scales, views_of("deeplab_v2").fusion
+    ((0.5, 1.0), 'max')
+
+    Args:
+        scales: numbers, in a text separated by commas; or a name in `PAPERS`; or views; the picture's own size if None.
+        flip: mirrored pictures, too.
+        fusion: "mean" or "max"; the paper's, or "mean", if None.
+        window: (height, width) of windows; the paper's, or none, if None.
+
+    Raises:
+        UnknownName: no paper has this name.
+        BadOption: a scale is none.
+    """
+    found = ONCE
+    if isinstance(scales, str):
+        parts = [part.strip() for part in scales.split(",") if part.strip()]
+        try:
+            found = Views(tuple(float(part) for part in parts))
+        except ValueError:
+            if len(parts) != 1:
+                raise BadOption(f"scales are numbers separated by commas, as 0.5,1,1.5, got {scales!r}") from None
+            if parts[0] not in PAPERS:
+                raise unknown_name("test of a paper", parts[0], PAPERS) from None
+            found = PAPERS[parts[0]]
+    elif isinstance(scales, Views):
+        found = scales
+    elif scales is not None:
+        found = Views(tuple(float(scale) for scale in scales))
+    if fusion is not None:
+        if fusion not in ("mean", "max"):
+            raise BadOption(f"fusion is mean or max, got {fusion!r}")
+        found = replace(found, fusion="max" if fusion == "max" else "mean")
+    if window is not None:
+        found = replace(found, window=window)
+    return replace(found, flip=found.flip or flip)
+
+
+def window_starts(length: int, window: int, stride: float) -> list[int]:
+    """The first pixels of windows along an axis, the last one shifted inside.
+
+    >>> window_starts(10, 4, 0.75), window_starts(3, 4, 0.75)
+    ([0, 3, 6], [0])
+
+    Args:
+        stride: as a share of the window.
+    """
+    if length <= window:
+        return [0]
+    step = max(math.ceil(stride * window - 1e-9), 1)
+    count = math.ceil((length - window) / step) + 1
+    return [min(i * step, length - window) for i in range(count)]
+
+
+@dataclass(frozen=True)
+class Span:
+    """A window along one axis, and what it gives to the picture.
+
+    Attributes:
+        start, stop: in the scaled picture; beyond its ends it is padded.
+        taps: from the window's pixels to some of the picture's, weighted by one over the windows that hold a pixel.
+        first: the first of these pixels of the picture.
+    """
+
+    start: int
+    stop: int
+    taps: Taps
+    first: int
+
+    @classmethod
+    def of(cls, start: int, stop: int, back: Taps, covered: NDArray[np.int64]) -> Self | None:
+        """A window start…stop − 1, or None where no pixel of the picture takes from it.
+
+        Args:
+            back: from the scaled picture to the picture.
+            covered: of each pixel of the scaled picture, how many windows hold it.
+        """
+        places = np.stack([back.first, back.second()], 1)
+        weights = np.where((places >= start) & (places < stop), back.weights / covered[places], 0).astype(np.float32)
+        rows = np.flatnonzero(weights.any(1))
+        if rows.size == 0:
+            return None
+        low, high = int(rows[0]), int(rows[-1]) + 1
+        first, weights = back.first[low:high] - start, weights[low:high]
+        before = first < 0  # its first tap is not in the window, the second is the window's first
+        weights[before] = weights[before][:, ::-1]
+        return cls(start, stop, Taps(stop - start, np.maximum(first, 0), weights), low)
+
+    @property
+    def place(self) -> slice:
+        """The pixels of the picture that it gives to."""
+        return slice(self.first, self.first + len(self.taps.first))
+
+
+def spans(length: int, back: Taps, window: int | None, stride: float, padding: str) -> list[Span]:
+    """The windows along an axis of a scaled picture; a single one without a window."""
+    side = length if window is None else window
+    starts = window_starts(length, side, stride)
+    if side > length and padding == "both":
+        starts = [-((side - length) // 2)]
+    covered = np.zeros(length, np.int64)
+    for start in starts:
+        covered[max(start, 0) : start + side] += 1
+    found = (Span.of(start, start + side, back, covered) for start in starts)
+    return [span for span in found if span is not None]
+
+
+def see(
+    run: "Run", image: NDArray[Any], normalization: Normalization, views: Views, *, more: Sequence[str] = ()
+) -> dict[str, Tensor]:
+    """{head: (K, H, W) float32 probabilities that add up to 1}, the first head under "labels".
+
+    At any time there are the fused values of all heads at the picture's size, one window's scores, and a band of rows.
+
+    Args:
+        run: the network on (1, C, h, w).
+        image: (H, W, C) with the network's channels.
+        normalization: fixed, not of each picture.
+        more: names of further heads.
+    """
+    size = image.shape[0], image.shape[1]
+    levels = torch.from_numpy(to_levels(image)).permute(2, 0, 1)[None]
+    fused: dict[str, Tensor] = {}
+    for scale in views.scales:
+        scaled = views.size_of(size, scale)
+        resized = levels if scaled == size else views.resampling(size, scaled).apply(levels)
+        back = views.resampling(scaled, size)
+        seen: dict[str, Tensor] = {} if views.fusion == "max" else fused
+        for rows, columns in _windows(scaled, back, views):
+            part = _cut(resized, rows, columns, normalization)
+            heads = run(part)
+            mirrored = run(part.flip(-1)) if views.flip else None
+            for name in ("labels", *more):
+                other = None if mirrored is None else _head(mirrored, name)
+                _add(seen, name, _head(heads, name), other, rows, columns, size, views)
+        if views.fusion == "max":
+            fused = {name: torch.maximum(fused[name], seen[name]) for name in seen} if fused else seen
+    if views.fusion == "max":
+        return {name: _by_bands(values, lambda band: band.softmax(0)) for name, values in fused.items()}
+    return {name: _by_bands(values, lambda band: band / band.sum(0)) for name, values in fused.items()}
+
+
+class Run:
+    """A network on a part of a picture, in levels (1, C, h, w): its heads."""
+
+    def __init__(self, network: nn.Module, normalization: Normalization, context: Any) -> None:
+        self.network, self.normalization, self.context = network, normalization, context
+        self.device = next(network.parameters()).device
+
+    def __call__(self, levels: Tensor) -> Mapping[str, Head]:
+        """The heads of a part."""
+        with torch.inference_mode(), self.context():
+            images = self.normalization.normalize(levels.permute(0, 2, 3, 1).contiguous().numpy())
+            heads: Mapping[str, Head] = self.network.heads(images.to(self.device))  # type: ignore[operator]  # a Module
+            return heads
+
+
+def _windows(scaled: Size, back: Resampling, views: Views) -> Iterator[tuple[Span, Span]]:
+    """(rows, columns) of each window of a scaled picture."""
+    window = views.window or (None, None)
+    axes = (
+        spans(length, taps, side, views.stride, views.padding)
+        for length, taps, side in zip(scaled, (back.rows, back.columns), window, strict=True)
+    )
+    yield from product(*axes)
+
+
+def _cut(levels: Tensor, rows: Span, columns: Span, normalization: Normalization) -> Tensor:
+    """A window of a scaled picture, filled with the mean beyond its ends."""
+    height, width = levels.shape[-2:]
+    part = levels[:, :, max(rows.start, 0) : rows.stop, max(columns.start, 0) : columns.stop]
+    above, left = max(-rows.start, 0), max(-columns.start, 0)
+    below, right = max(rows.stop - height, 0), max(columns.stop - width, 0)
+    if not (above or left or below or right):
+        return part
+    padded = [
+        functional.pad(channel, (left, right, above, below), value=value)
+        for channel, value in zip(part.unbind(1), normalization.fill or (), strict=True)
+    ]
+    return torch.stack(padded, 1)
+
+
+def _head(heads: Mapping[str, Head], name: str) -> Head:
+    return next(iter(heads.values())) if name == "labels" else heads[name]
+
+
+def _add(
+    seen: dict[str, Tensor],
+    name: str,
+    head: Head,
+    mirrored: Head | None,
+    rows: Span,
+    columns: Span,
+    size: Size,
+    views: Views,
+) -> None:
+    """Add what a window gives to the values (K, H, W) of a head, in bands of the picture's rows."""
+    if name not in seen:
+        seen[name] = torch.zeros((head.scores.shape[1], *size), device=head.scores.device)
+    taps = rows.taps
+    for start in range(0, len(taps.first), BAND):
+        band = slice(start, start + BAND)
+        low, high = int(taps.first[band].min()), int(taps.second()[band].max()) + 1
+        values = _values(head, mirrored, slice(low, high), views)
+        part = Resampling(Taps(high - low, taps.first[band] - low, taps.weights[band]), columns.taps)
+        with torch.inference_mode():
+            place = slice(rows.first + start, rows.first + min(start + BAND, len(taps.first)))
+            seen[name][:, place, columns.place] += part.apply(values)[0]
+
+
+def _values(head: Head, mirrored: Head | None, rows: slice, views: Views) -> Tensor:
+    """(1, K, rows, w): scores or probabilities in some rows of a window, of a mirrored pair as one."""
+    with torch.inference_mode():
+        if views.fusion == "mean" and (mirrored is None or views.mirrored == "mean"):
+            values = probabilities_of(head, rows)
+            return values if mirrored is None else (values + probabilities_of(mirrored, rows).flip(-1)) / 2
+        values = _scores(head, rows)
+        if mirrored is None:
+            return values
+        other = _scores(mirrored, rows).flip(-1)
+        return torch.maximum(values, other) if views.fusion == "max" else (values + other).softmax(1)
+
+
+def probabilities_of(head: Head, rows: slice) -> Tensor:
+    """(1, K, rows, W): a head's probabilities in some rows of the picture."""
+    with torch.inference_mode():
+        scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
+        return scores.softmax(1) if head.kind == "logits" else scores
+
+
+def _scores(head: Head, rows: slice) -> Tensor:
+    """The same as scores: logits, or logarithms of probabilities."""
+    scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
+    return scores if head.kind == "logits" else scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
+
+
+def _by_bands(values: Tensor, change: Any) -> Tensor:
+    """Values (K, H, W), each band of rows changed in place."""
+    with torch.inference_mode():
+        for top in range(0, values.shape[1], BAND):
+            values[:, top : top + BAND] = change(values[:, top : top + BAND])
+    return values
