@@ -89,6 +89,23 @@ def test_damaged_files_are_compiled_anew(package):
         assert (again.stdout, again.stderr.splitlines()) == ("[8.0, 10.0]\n", [LINE])
 
 
+def test_a_file_of_another_signature_is_compiled_anew(package):
+    """As two processes that compile at once can leave it: the list of files is the one's, the file the other's."""
+    wide = ADD.replace("int32", "int64")
+    run(package, ADD + wide)
+    files = sorted((package.parents[2] / "home").glob("**/add_rows*.nbc")) or sorted(
+        (package.parents[2] / "home").glob("**/*.nbc")
+    )
+    assert len(files) == 2
+    contents = [file.read_bytes() for file in files]
+    for file, content in zip(files, reversed(contents), strict=True):
+        file.write_bytes(content)
+    first, second = run(package, wide), run(package, wide)
+    assert first.stdout == second.stdout == "[8.0, 10.0]\n"
+    assert first.stderr.splitlines() == [LINE]
+    assert second.stderr == ""
+
+
 def test_one_line_says_that_it_compiles(caplog):
     announcement = vectors._Announcement()
     kernel = SimpleNamespace(py_func=vectors.compiled, _cache=vectors._Cache.__new__(vectors._Cache))

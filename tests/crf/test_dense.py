@@ -104,6 +104,10 @@ BATCH = np.full((2, 2, 24, 30), 0.5)
         ({"steps": -1}, BadOption, "steps is -1"),
         ({"threads": 0}, BadOption, "threads is 0"),
         ({"engine": "cupy"}, BadOption, "engine is 'cupy'"),
+        ({"parameters": {"bilateral_weight": 3}}, BadOption, "parameters is {'bilateral_weight': 3}: expected CRFPar"),
+        ({"probabilities": [[[0.5, 0.5], [1.0]]]}, ShapeError, "is no array: "),
+        ({"image": torch.zeros(24, 30).to_sparse()}, ShapeError, "layout torch.sparse_coo: expected a dense one"),
+        ({"probabilities": torch.zeros(2, 24, 30, device="meta")}, BadOption, "on meta|device is 'meta'|on the CPU"),
     ],
 )
 def test_bad_calls(case, engine, change, error, message):

@@ -216,12 +216,38 @@ GOOD = {"values": np.zeros((2, 3, 4)), "image": np.zeros((3, 4, 3))}
         ({"sigma_color": float("nan")}, BadOption, "sigma_color is nan"),
         ({"sigma_color": 1e-310}, BadOption, "sigma_color is 1e-310: too narrow for sigma_pixels 50.0"),
         ({"values": np.full((2, 3, 4), 1e300)}, BadOption, "values hold numbers that are not finite"),
+        ({"image": torch.zeros(3, 4, dtype=torch.bool)}, ShapeError, "image is of torch.bool: expected whole numbers"),
+        ({"image": torch.zeros(3, 4, dtype=torch.complex64)}, ShapeError, "image is of torch.complex64"),
+        ({"image": torch.zeros(3, 4, device="meta")}, BadOption, "image: a tensor on the device meta holds no values"),
+        ({"image": [[1, 2], [3]]}, ShapeError, "is no array"),
+        ({"values": torch.zeros(2, 3, 4).to_sparse()}, ShapeError, "expected a dense one"),
+        ({"values": torch.zeros(2, 3, 4, device="meta")}, BadOption, "values: a tensor on the device meta"),
+        ({"sigma_pixels": 10**400}, BadOption, "sigma_pixels is 1000.*000: expected a number above 0"),
+        ({"sigma_pixels": True}, BadOption, "sigma_pixels is True"),
         ({"iterations": 0}, BadOption, "iterations is 0: expected a whole number from 1"),
     ],
 )
 def test_bad_calls(change, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         domain_transform(**(GOOD | change))
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_may_be_numpys():
+    values, image = np.random.default_rng(0).random((2, 6, 7)), picture(6, 7)
+    numbers = {"sigma_pixels": np.float32(7), "sigma_color": np.int64(30), "iterations": np.int8(2)}
+    expected = domain_transform(values, image, sigma_pixels=7, sigma_color=30, iterations=2)
+    np.testing.assert_array_equal(domain_transform(values, image, **numbers), expected)
+
+
+def test_what_edges_below_zero_and_not_numbers_do(engine):
+    layer, scores = DomainTransform(sigma_pixels=10, sigma_edge=5), torch.rand(1, 2, 6, 7)
+    nothing = layer(scores, torch.full((1, 6, 7), -0.5))  # −σr/σs: no distance at all
+    torch.testing.assert_close(layer(scores, torch.full((1, 6, 7), -9.0)), nothing)
+    torch.testing.assert_close(nothing, scores[:, :, :1, :1].expand_as(scores))
+    edges = torch.zeros(1, 6, 7)
+    edges[0, 2, 3] = torch.nan
+    assert layer(scores, edges).isnan().all()
 
 
 def test_bad_calls_of_the_layer():
@@ -230,7 +256,11 @@ def test_bad_calls_of_the_layer():
         layer(torch.zeros(1, 2, 4, 5), torch.zeros(2, 4, 5))
     with pytest.raises(ShapeError, match=r"scores are \(2, 4, 5\)"):
         layer(torch.zeros(2, 4, 5), torch.zeros(1, 4, 5))
+    with pytest.raises(BadOption, match="edges are on meta, the scores on cpu: move them"):
+        layer(torch.zeros(1, 2, 4, 5), torch.zeros(1, 4, 5, device="meta"))
     with pytest.raises(BadOption, match="min_weight is 2"):
         DomainTransform(min_weight=2)
+    with pytest.raises(BadOption, match="min_weight is True"):
+        DomainTransform(min_weight=True)
     with pytest.raises(BadOption, match="sigma_edge is -1"):
         DomainTransform(sigma_edge=-1)

@@ -186,3 +186,27 @@ def test_values_that_do_not_fit():
 def test_bad_threads(threads):
     with pytest.raises(BadOption, match="expected a whole number from 1 up"):
         Lattice(np.zeros((1, 2)), threads=threads)
+
+
+@pytest.mark.parametrize(("dimensions", "share"), [(1, 0.91), (2, 0.88), (3, 0.81), (5, 0.61)])
+def test_raw_sums_are_the_gaussians_up_to_a_constant_of_the_dimension(dimensions, share):
+    """The figures that the docs name. The more dimensions, the more points differ."""
+    points = np.random.default_rng(0).random((dimensions, 1000)) * 4
+    if dimensions == 2:
+        points = positions((32, 40), 3)
+    ratio = Lattice(points).mass / reference.gaussian_kernel(points, "none").sum(1)
+    assert ratio.mean() == pytest.approx(share, abs=0.012)
+    assert ratio.std() < 0.1 * ratio.mean()
+
+
+def test_read_only_and_unaligned_features_compile_nothing_anew():
+    points = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
+    expected = Lattice(points).mass
+    compiled = len(lattice_kernels.simplices.signatures)
+    fixed = points.copy()
+    fixed.flags.writeable = False
+    shifted = np.frombuffer(bytearray(points.nbytes + 1), np.float32, points.size, 1).reshape(points.shape)
+    shifted[:] = points
+    for given in (fixed, shifted):
+        np.testing.assert_array_equal(Lattice(given).mass, expected)
+    assert len(lattice_kernels.simplices.signatures) == compiled

@@ -179,7 +179,8 @@ def test_a_batch_is_its_pictures_one_by_one():
     layer, scores, images = learned().eval(), random(3, 3, K, 20, 17, dtype=torch.float32), pictures(3, 3, 20, 17)
     alone = torch.cat([layer(scores[i : i + 1], images[i : i + 1]) for i in range(3)])
     torch.testing.assert_close(layer(scores, images), alone, rtol=1e-5, atol=1e-5)
-    assert layer(scores[:0], images[:0]).shape == (0, K, 20, 17)
+    empty = layer(scores[:0].bfloat16(), images[:0])
+    assert (empty.shape, empty.dtype) == ((0, K, 20, 17), torch.float32)
 
 
 def test_labels_are_alike():
@@ -239,6 +240,48 @@ def test_it_is_one_step_of_a_graph():
     assert torch.equal(traced(scores, images), layer(scores, images))
 
 
+@pytest.mark.filterwarnings("ignore")  # torch's own, of what is deprecated
+@pytest.mark.parametrize("strict", [None, False, True], ids=["trace", "export", "strict export"])
+def test_it_is_neither_traced_nor_exported(strict):
+    """The graph would keep the first picture's filters."""
+    layer, given = learned().eval(), (random(3, 1, K, 8, 9, dtype=torch.float32), pictures(1, 3, 8, 9))
+    with pytest.raises(Exception, match="MeanField cannot be traced or exported: a graph would keep") as caught:
+        if strict is None:
+            torch.jit.trace(layer, given, check_trace=False)
+        else:
+            torch.export.export(layer, given, strict=strict)
+    assert strict or isinstance(caught.value, BadOption)
+
+
+def test_it_can_be_compiled():
+    layer = learned(steps=1).eval()
+    compiled = torch.compile(layer, backend="aot_eager")
+    for seed in range(2):
+        scores, images = random(seed, 1, K, 8, 9, dtype=torch.float32), pictures(1, 3, 8, 9) * (1 + seed)
+        given, other = (scores.clone().requires_grad_() for _ in range(2))
+        found, expected = compiled(given, images), layer(other, images)
+        torch.testing.assert_close(found, expected)
+        found.sum().backward()
+        expected.sum().backward()
+        torch.testing.assert_close(given.grad, other.grad)
+
+
+def test_the_default_type_does_not_matter():
+    scores, images = random(3, 1, K, 8, 9, dtype=torch.float32), pictures(1, 3, 8, 9)
+    layer = learned()
+    expected = layer(scores, images)
+    torch.set_default_dtype(torch.float64)
+    try:
+        assert torch.equal(layer(scores, images), expected)
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+def test_numbers_may_be_numpys():
+    layer = MeanField(np.int64(3), color_sigma=np.float32(2), steps=np.int8(4))
+    assert repr(layer) == repr(MeanField(3, color_sigma=2.0, steps=4))
+
+
 def test_the_matrices_can_be_learned():
     """Scores that take one class for another at random, and one class for its neighbor: learned in a few steps."""
     generator = torch.Generator().manual_seed(0)
@@ -281,6 +324,7 @@ def test_a_picture_that_is_not_finite():
         ({"training_steps": True}, "training_steps must be a whole number from 0 up, got True"),
         ({"color_sigma": 0}, "color_sigma must be a number above 0, got 0"),
         ({"position_sigma": float("nan")}, "position_sigma must be a number above 0, got nan"),
+        ({"color_sigma": 10**400}, "color_sigma must be a number above 0, got 1000"),
         ({"spatial_sigma": "3"}, "spatial_sigma must be a number above 0, got '3'"),
     ],
 )

@@ -2,8 +2,10 @@ from functools import lru_cache
 
 import numpy as np
 import pytest
+import torch
 
 from pixelwise.crf import reference
+from pixelwise.crf.arrays import address
 from pixelwise.crf.features import colors, positions
 from pixelwise.crf.lattice import Lattice
 from pixelwise.crf.model import DenseCRF
@@ -45,7 +47,7 @@ def lattice_kernel(kind: str, normalization: str) -> np.ndarray:
     matrix, mass = built.filter(np.eye(points.shape[1])).astype(float), built.mass
     if normalization == "symmetric":
         return matrix / np.sqrt(np.outer(mass, mass))
-    return {"after": matrix / mass[:, None], "before": matrix / mass, "none": matrix / mass.mean()}[normalization]
+    return {"after": matrix / mass[:, None], "before": matrix / mass, "none": matrix}[normalization]
 
 
 def bilateral_points() -> np.ndarray:
@@ -72,8 +74,9 @@ def reference_terms(spatial, bilateral, normalizations=("symmetric", "symmetric"
 )
 def test_every_normalization_is_the_references(normalizations):
     unary = energies(3)
-    crf = two_terms(unary, 3, 4, normalizations)
-    expected = reference.mean_field(unary.reshape(3, -1), reference_terms(3, 4, normalizations), 5)
+    weights = [0.02 if normalization == "none" else 3.0 for normalization in normalizations]
+    crf = two_terms(unary, *weights, normalizations)
+    expected = reference.mean_field(unary.reshape(3, -1), reference_terms(*weights, normalizations), 5)
     np.testing.assert_allclose(crf.infer(5).reshape(3, -1), expected, atol=1e-5)
 
 
@@ -98,12 +101,15 @@ def test_every_number_of_labels_is_the_references(num_labels):
 def test_how_near_it_is_to_the_brute_force(normalization):
     """The lattice's own error, on labels at random, which is the hardest case: see the docs."""
     unary = energies(4)
-    terms = [
-        reference.Term(reference.gaussian_kernel(positions(SHAPE, 3), normalization), 3),
-        reference.Term(reference.gaussian_kernel(bilateral_points(), normalization), 4),
-    ]
+    kernels = [reference.gaussian_kernel(points, normalization) for points in (positions(SHAPE, 3), bilateral_points())]
+    weights = np.array([3.0, 4.0])
+    ours = weights
+    if normalization == "none":  # sums of 1 on average: the lattice's are the Gaussian's up to a constant
+        ours = weights / [lattice_kernel(kind, "none").sum(1).mean() for kind in ("spatial", "bilateral")]
+        weights = weights / [kernel.sum(1).mean() for kernel in kernels]
+    terms = [reference.Term(kernel, weight) for kernel, weight in zip(kernels, weights, strict=True)]
     expected = reference.mean_field(unary.reshape(4, -1), terms, 5)
-    ours = two_terms(unary, 3, 4, (normalization, normalization)).infer(5).reshape(4, -1)
+    ours = two_terms(unary, *ours, (normalization, normalization)).infer(5).reshape(4, -1)
     assert np.abs(ours - expected).mean() < 0.02
     assert (ours.argmax(0) == expected.argmax(0)).mean() > 0.93
 
@@ -280,11 +286,22 @@ def test_pruning_all_keeps_one():
         (lambda: DenseCRF.from_labels(np.array([[0.0]]), 3, 0.7), ShapeError, "expected whole numbers"),
         (lambda: DenseCRF.from_labels(np.array([[0]]), 3, 1.0), BadOption, "confidence is 1.0"),
         (lambda: DenseCRF.from_labels(np.array([[0]]), 0, 0.7), BadOption, "num_labels is 0"),
+        (lambda: DenseCRF.from_labels(np.array([[0]]), 2, "a"), BadOption, "confidence is 'a'"),
+        (lambda: DenseCRF.from_labels(np.array([[0]]), 2, 0.7, unsure="x"), BadOption, "unsure is 'x'"),
+        (lambda: DenseCRF.from_labels(torch.zeros(2, 3, device="meta"), 2, 0.7), BadOption, "device is 'meta'"),
+        (lambda: DenseCRF.from_probabilities(np.full((2, 3), 0.5), smallest="a"), BadOption, "smallest is 'a'"),
+        (lambda: DenseCRF([[1, 2], [3]]), ShapeError, r"\[\[1, 2\], \[3\]\] is no array: "),
+        (lambda: DenseCRF(None), ShapeError, "unary is .* of object"),
+        (lambda: DenseCRF(torch.eye(3).to_sparse()), ShapeError, "layout torch.sparse_coo: expected a dense one"),
+        (lambda: DenseCRF(torch.zeros(2, 3, device="meta")), BadOption, "device is 'meta', which holds no values"),
+        (lambda: DenseCRF(np.zeros((2, 3)), prune=True), BadOption, "prune is True"),
+        (lambda: DenseCRF(np.zeros((2, 3)), threads=2.0), BadOption, "threads is 2.0"),
     ],
 )
 def test_bad_unaries(make, error, message):
-    with pytest.raises(error, match=message):
+    with pytest.raises(error, match=message) as caught:
         make()
+    assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -295,6 +312,14 @@ def test_bad_unaries(make, error, message):
         (lambda crf: crf.add_gaussian((3, 1, 1), 3), BadOption, "has 3 values: expected one, or one for each of the 2"),
         (lambda crf: crf.add_gaussian("a", 3), BadOption, "sigma in pixels is 'a'"),
         (lambda crf: crf.add_gaussian(np.nan, 3), BadOption, "sigma in pixels is nan"),
+        (lambda crf: crf.add_gaussian("3", 3), BadOption, "sigma in pixels is '3'"),
+        (lambda crf: crf.add_gaussian(True, 3), BadOption, "sigma in pixels is True"),
+        (lambda crf: crf.add_gaussian(10**400, 3), BadOption, "sigma in pixels is 1000.*000: expected a number"),
+        (lambda crf: crf.add_gaussian([[1], [2, 3]], 3), BadOption, "sigma in pixels is"),
+        (lambda crf: crf.add_gaussian(3, "3"), BadOption, "compatibility is '3': expected numbers"),
+        (lambda crf: crf.add_gaussian(3, True), BadOption, "compatibility is True: expected numbers"),
+        (lambda crf: crf.add_gaussian(3, 1j), BadOption, "compatibility is 1j: expected numbers"),
+        (lambda crf: crf.add_gaussian(3, torch.ones(2, device="meta")), BadOption, "compatibility is tensor"),
         (lambda crf: crf.add_gaussian(3, -1), BadOption, "compatibility is -1: expected a reward from 0 up"),
         (lambda crf: crf.add_gaussian(3, np.nan), BadOption, "not finite"),
         (lambda crf: crf.add_gaussian(3, 1e21), BadOption, "not finite or beyond 1e\\+20"),
@@ -325,6 +350,7 @@ def test_bad_unaries(make, error, message):
             ShapeError,
             r"features are \(2, 5\).*: expected \(D, 204\)",
         ),
+        (lambda crf: crf.add_pairwise(np.ones((0, 204)), 1), ShapeError, r"features are \(0, 204\)"),
         (lambda crf: crf.add_pairwise(np.zeros(204), 1), ShapeError, r"features are \(204,\)"),
         (lambda crf: crf.infer(-1), BadOption, "steps is -1"),
         (lambda crf: crf.infer(2.5), BadOption, "steps is 2.5"),
@@ -333,5 +359,49 @@ def test_bad_unaries(make, error, message):
     ],
 )
 def test_bad_terms(add, error, message):
-    with pytest.raises(error, match=message):
-        add(DenseCRF(energies(2)))
+    crf = DenseCRF(energies(2))
+    with pytest.raises(error, match=message) as caught:
+        add(crf)
+    assert "\n" not in str(caught.value)
+
+
+def test_numbers_may_be_numpys():
+    plain, numpys = two_terms(energies(3), 3, 4), DenseCRF(energies(3), threads=np.int64(2), prune=np.float32(0))
+    numpys.add_gaussian(np.float32(3), np.int64(3))
+    numpys.add_bilateral(picture(), np.int64(20), np.float64(15), torch.tensor(4.0, dtype=torch.bfloat16))
+    np.testing.assert_array_equal(numpys.infer(np.int8(2)), plain.infer(2))
+
+
+@pytest.mark.parametrize("kind", ["array", "read-only array", "tensor"])
+def test_what_becomes_of_the_callers_array_does_not_matter(kind):
+    unary = energies(3)
+    given = torch.from_numpy(unary) if kind == "tensor" else unary
+    unary.flags.writeable = kind != "read-only array"
+    crf = DenseCRF(given)
+    crf.add_gaussian(3, 3)
+    expected = two_terms(energies(3), 3, 0).infer(2)
+    unary.flags.writeable = True
+    unary[:] = 0
+    np.testing.assert_array_equal(crf.infer(2), expected)
+
+
+def test_energies_of_its_own_are_not_copied(monkeypatch, engine):
+    """Neither by `from_probabilities` nor by what else makes the energies."""
+    made = []
+    kind = type(DenseCRF(energies(2))._engine)
+    real = kind.energies
+    monkeypatch.setattr(kind, "energies", lambda *given: made.append(real(*given)) or made[-1])
+    crf = DenseCRF.from_probabilities(np.full((2, *SHAPE), 0.5, np.float32))
+    assert address(crf.unary) == address(made[0])
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16, np.float16])
+def test_probabilities_may_be_rounded(kind):
+    """In bfloat16, those of a pixel add up to 0.997–1.003."""
+    exact = torch.from_numpy(-energies(12)).softmax(0)
+    given = exact.to(kind) if isinstance(kind, torch.dtype) else exact.numpy().astype(kind)
+    if kind == torch.bfloat16:
+        assert (given.float().sum(0) - 1).abs().max() > 1e-3
+    np.testing.assert_allclose(DenseCRF.from_probabilities(given).start(), exact, atol=0.004)
+    with pytest.raises(BadOption, match="add up to"):
+        DenseCRF.from_probabilities(given * 1.02)

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 
 from pixelwise.crf.parameters import PRESETS, CRFParameters
@@ -10,6 +11,12 @@ def test_a_record_is_the_settings():
     assert CRFParameters.from_record(settings.to_record()) == settings
 
 
+def test_numbers_may_be_numpys():
+    settings = CRFParameters(bilateral_weight=np.float32(3), spatial_sigma_pixels=np.int64(2))
+    assert settings == CRFParameters(bilateral_weight=3, spatial_sigma_pixels=2)
+    assert all(type(value) is float for name, value in settings.to_record().items() if name != "normalization")
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
@@ -18,6 +25,8 @@ def test_a_record_is_the_settings():
         ({"bilateral_sigma_color": float("nan")}, "bilateral_sigma_color is nan: expected a number"),
         ({"bilateral_sigma_pixels": "67"}, "bilateral_sigma_pixels is '67'"),
         ({"spatial_weight": True}, "spatial_weight is True"),
+        ({"bilateral_weight": 10**400}, "bilateral_weight is 1000.*000: expected a number"),
+        ({"normalization": ["after"]}, r"normalization is \['after'\]: expected one of"),
         ({"normalization": "both"}, "normalization is 'both': expected one of symmetric, after, before, none"),
     ],
 )

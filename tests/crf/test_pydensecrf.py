@@ -26,7 +26,7 @@ def test_its_stored_marginals(real_data, example, engine, threads):
     assert (ours.argmax(0) == expected.argmax(0)).mean() >= 0.9999
 
 
-@pytest.mark.parametrize("seed", range(12))
+@pytest.mark.parametrize("seed", range(16))
 def test_itself_over_random_settings(seed):
     """Where pydensecrf is installed; benchmarks/crf.py says how."""
     peer = pytest.importorskip("pydensecrf.densecrf")
@@ -41,13 +41,21 @@ def test_itself_over_random_settings(seed):
     sigma, weight = float(rng.uniform(1, 8)), float(rng.uniform(0.5, 5))
     sigma_pixels, sigma_color, reward = (float(n) for n in rng.uniform((10, 2, 1), (100, 20, 10)))
     steps = int(rng.integers(1, 8))
-    names = {"symmetric": peer.NORMALIZE_SYMMETRIC, "after": peer.NORMALIZE_AFTER, "before": peer.NORMALIZE_BEFORE}
-    normalization = list(names)[seed % 3]
+    names = {
+        "symmetric": peer.NORMALIZE_SYMMETRIC,
+        "after": peer.NORMALIZE_AFTER,
+        "before": peer.NORMALIZE_BEFORE,
+        "none": peer.NO_NORMALIZATION,
+    }
+    normalization = list(names)[seed % 3] if seed < 12 else "none"
+    if normalization == "none":  # raw sums, of 6.28·sigma² pixels and more
+        weight, reward = weight / (6 * sigma**2), reward / 1000
     kind = {"normalization": names[normalization]}
     theirs = peer.DenseCRF2D(width, height, num_labels)
     theirs.setUnaryEnergy(np.ascontiguousarray(unary.reshape(num_labels, -1)))
     theirs.addPairwiseGaussian(sxy=sigma, compat=weight, **kind)
-    penalty = -reward * np.eye(num_labels, dtype=np.float32) + rng.normal(0, 0.1, (num_labels,) * 2).astype(np.float32)
+    penalty = -reward * np.eye(num_labels, dtype=np.float32)
+    penalty += (rng.normal(0, 0.1, (num_labels,) * 2) * (reward if normalization == "none" else 1)).astype(np.float32)
     penalty = (penalty + penalty.T) / 2
     compatibility = [reward, -np.full(num_labels, reward, np.float32), penalty][seed % 4 % 3]
     theirs.addPairwiseBilateral(sxy=sigma_pixels, srgb=sigma_color, rgbim=image, compat=compatibility, **kind)

@@ -12,13 +12,12 @@ def points() -> np.ndarray:
 def test_the_kernel_is_the_gaussian_of_distances(points):
     kernel = reference.gaussian_kernel(points, "none")
     naive = [[np.exp(-0.5 * sum((a - b) ** 2)) for b in points.T] for a in points.T]
-    np.testing.assert_allclose(kernel, naive / np.sum(naive, 1).mean(), rtol=1e-12)
+    np.testing.assert_allclose(kernel, naive, rtol=1e-12)
 
 
 def test_what_normalizations_keep(points):
     np.testing.assert_allclose(reference.gaussian_kernel(points, "after").sum(1), 1)
     np.testing.assert_allclose(reference.gaussian_kernel(points, "before").sum(0), 1)
-    np.testing.assert_allclose(reference.gaussian_kernel(points, "none").sum(1).mean(), 1)
     symmetric = reference.gaussian_kernel(points, "symmetric")
     np.testing.assert_allclose(symmetric, symmetric.T)
     sums = reference.gaussian_kernel(points, "none").sum(1)

@@ -9,6 +9,7 @@ import torch
 
 from pixelwise.crf import features, torch_engine
 from pixelwise.crf.model import DenseCRF
+from pixelwise.crf.torch_lattice import TorchLattice
 from pixelwise.errors import BadOption, PixelwiseError, ShapeError
 
 SHAPE = (20, 31)
@@ -40,12 +41,13 @@ def test_ten_steps_are_numbas(seed):
     num_labels, image = int(rng.integers(2, 30)), picture(seed)
     normalization = ("symmetric", "after", "before", "none")[seed % 4]
     penalty = -4 * np.eye(num_labels) + rng.normal(0, 0.1, (num_labels,) * 2)
-    compatibility = [4.0, -np.full(num_labels, 4.0), penalty][seed % 3]
+    scale = 0.01 if normalization == "none" else 1.0  # raw sums
+    compatibility = scale * np.asarray([4.0, -np.full(num_labels, 4.0), penalty][seed % 3])
     sigmas = float(rng.uniform(5, 80)), float(rng.uniform(2, 20))
     results = []
     for engine in ("numba", "torch"):
         crf = DenseCRF(energies(num_labels, seed), engine=engine)
-        crf.add_gaussian(float(1 + seed), 2.0, normalization=normalization)
+        crf.add_gaussian(float(1 + seed), 2.0 * scale, normalization=normalization)
         crf.add_bilateral(image, *sigmas, compatibility, normalization=normalization)
         results.append(crf.infer(10))
     assert np.abs(results[0] - results[1]).max() < 1e-4
@@ -68,6 +70,23 @@ def test_tensors_give_tensors(engine):
     assert half.start().dtype == torch.float32
     labels = torch.tensor([[0, 1], [2, 2]])
     assert DenseCRF.from_labels(labels, 3, 0.5, engine=engine).start().argmax(0).equal(labels)
+
+
+@pytest.mark.parametrize("normalization", ["symmetric", "after", "before", "none"])
+def test_a_batch_is_its_pictures_with_every_normalization(normalization):
+    """The pictures' sums differ much: one is plain, the other is noise."""
+    unary = np.stack([energies(3, seed) for seed in range(2)], 1)
+    images = np.stack([np.full((*SHAPE, 3), 100), np.random.default_rng(0).integers(0, 256, (*SHAPE, 3))])
+    weight = 0.02 if normalization == "none" else 3.0
+
+    def refined(given, image, **options):
+        crf = DenseCRF(given, engine="torch", **options)
+        crf.add_gaussian(3, weight, normalization=normalization)
+        crf.add_bilateral(image, 20, 30, weight, normalization=normalization)
+        return crf.infer(4)
+
+    each = [refined(unary[:, i], images[i]) for i in range(2)]
+    np.testing.assert_allclose(refined(unary, images, batched=True), np.stack(each, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("prune", [0.0, 0.01])
@@ -113,7 +132,7 @@ def test_lattices_can_be_shared():
     second.add_pairwise(first.terms[0].lattice, 3)
     assert second.terms[0].lattice is first.terms[0].lattice
     np.testing.assert_array_equal(first.infer(2), second.infer(2))
-    with pytest.raises(ShapeError, match="the lattice has 620 points on cpu: expected one of 6 points"):
+    with pytest.raises(ShapeError, match="has 620 points of 1 pictures on cpu: expected one of 6 points of 1 on cpu"):
         DenseCRF(np.zeros((2, 6)), engine="torch").add_pairwise(first.terms[0].lattice, 3)
 
 
@@ -121,6 +140,18 @@ def test_lattices_can_be_shared():
     ("options", "message"),
     [
         ({"engine": "cupy"}, "engine is 'cupy': expected one of auto, numba, torch"),
+        ({"engine": None}, "engine is None: expected one of auto, numba, torch"),
+        ({"engine": 3}, "engine is 3: expected one of auto, numba, torch"),
+        ({"device": "meta"}, "device is 'meta', which holds no values"),
+        ({"device": "cpu:foo"}, "device is 'cpu:foo'"),
+        ({"device": ""}, "device is ''"),
+        ({"device": 99}, "device is 'cuda:99'"),
+        ({"device": np.int64(99)}, "device is 'cuda:99'"),
+        ({"device": -1}, "device is 'cuda:-1'"),
+        ({"engine": "numba", "device": 0}, "the engine numba computes on the CPU, not on cuda:0"),
+        ({"device": True}, "device is True: expected a name such as 'cuda', or a CUDA device's number"),
+        ({"device": []}, r"device is \[\]: expected a name"),
+        ({"device": 0.0}, "device is 0.0: expected a name"),
         ({"engine": "numba", "device": "cuda"}, "the engine numba computes on the CPU, not on cuda"),
         ({"engine": "numba", "batched": True}, "numba takes one picture at a time"),
         ({"device": "abacus"}, "device is 'abacus'"),
@@ -140,6 +171,21 @@ def test_tensors_on_other_devices_are_refused():
         crf.add_bilateral(torch.zeros(3, 4, 3, device="meta"), 3, 3, 1)
     with pytest.raises(BadOption, match=r"a tensor is on meta, the unary on the CPU"):
         DenseCRF(torch.zeros(2, 3, 4), engine="numba").add_bilateral(torch.zeros(3, 4, 3, device="meta"), 3, 3, 1)
+
+
+def test_a_meta_tensor_cannot_be_moved():
+    for engine in ("numba", "torch"):
+        crf = DenseCRF(torch.zeros(2, 3, 4), engine=engine, device="cpu")
+        with pytest.raises(BadOption, match="a tensor is on meta, the unary on"):
+            crf.add_pairwise(torch.zeros(2, 12, device="meta"), 1)
+
+
+def test_a_lattice_of_other_pictures_is_refused():
+    """Of one picture with as many points, whose points would see each other."""
+    crf = DenseCRF(np.zeros((2, 2, 3, 4)), engine="torch", batched=True)
+    with pytest.raises(ShapeError, match="has 24 points of 1 pictures on cpu: expected one of 24 points of 2 on cpu"):
+        crf.add_pairwise(TorchLattice(torch.zeros(1, 3, 24)), 1)
+    crf.add_pairwise(TorchLattice(torch.zeros(2, 3, 12)), 1)
 
 
 SMALL = """

@@ -1,9 +1,15 @@
-"""What comes in and goes out: numpy's arrays and torch's tensors alike, without importing torch."""
+"""What comes in and goes out: numpy's arrays and torch's tensors alike, without importing torch; and numbers."""
 
+import math
+import numbers
+import reprlib
 import sys
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
+from numpy.typing import NDArray
+
+from pixelwise.errors import BadOption, ShapeError
 
 
 def is_tensor(given: object) -> bool:
@@ -12,8 +18,19 @@ def is_tensor(given: object) -> bool:
 
 
 def array_of(given: Any) -> Any:
-    """A tensor as it is, without its gradient; anything else as numpy's array."""
-    return given.detach() if is_tensor(given) else np.asarray(given)
+    """A tensor as it is, without its gradient; anything else as numpy's array.
+
+    Raises:
+        ShapeError: a tensor is sparse, or lists are of different lengths.
+    """
+    if is_tensor(given):
+        if given.layout is not sys.modules["torch"].strided:
+            raise ShapeError(f"a tensor has the layout {given.layout}: expected a dense one; call to_dense()")
+        return given.detach()
+    try:
+        return np.asarray(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ShapeError(f"{shown(given)} is no array: {' '.join(str(error).split())}") from None
 
 
 def kind_of(array: Any) -> str:
@@ -23,7 +40,12 @@ def kind_of(array: Any) -> str:
     if array.is_floating_point():
         return "f"
     torch = sys.modules["torch"]
-    return "i" if not (array.dtype == torch.bool or array.is_complex()) else "o"
+    return "i" if not (array.dtype == torch.bool or array.is_complex() or array.is_quantized) else "o"
+
+
+def resolution(array: Any) -> float:
+    """The distance from 1 to the next float of the array's type."""
+    return float((sys.modules["torch"] if is_tensor(array) else np).finfo(array.dtype).eps)
 
 
 def described(array: Any) -> str:
@@ -46,3 +68,43 @@ def given_back(result: Any, place: Any) -> Any:
     if place is None:
         return result.cpu().numpy() if is_tensor(result) else result
     return (result if is_tensor(result) else sys.modules["torch"].from_numpy(result)).to(place)
+
+
+def address(array: Any) -> int:
+    """Where its first element lies."""
+    return int(array.data_ptr() if is_tensor(array) else array.ctypes.data)
+
+
+def is_real(value: object) -> TypeGuard[float]:
+    """Whether it is a finite number of Python's or numpy's, and no bool, that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is a whole number of Python's or numpy's, and no bool."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
+
+
+def doubles(given: Any, name: str, expected: str) -> NDArray[np.float64]:
+    """A number or an array of numbers as float64.
+
+    Raises:
+        BadOption: it is none, such as a string, bools, or lists of different lengths.
+    """
+    try:
+        array = array_of(given)
+        if kind_of(array) in "fiu":
+            return np.asarray(array.cpu().double() if is_tensor(array) else array, np.float64)
+    except (ShapeError, RuntimeError):  # RuntimeError: a tensor on the device meta
+        pass
+    raise BadOption(f"{name} is {shown(given)}: expected {expected}")
+
+
+def shown(value: object) -> str:
+    """Its `repr` in one line, shortened where it is long, for messages."""
+    return " ".join(reprlib.repr(value).split())

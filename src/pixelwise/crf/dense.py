@@ -5,12 +5,12 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pixelwise.crf.arrays import array_of, given_back, place_of
+from pixelwise.crf.arrays import array_of, given_back, place_of, shown
 from pixelwise.crf.engines import EngineName, choose
 from pixelwise.crf.features import check_image
 from pixelwise.crf.model import DenseCRF
 from pixelwise.crf.parameters import CRFParameters
-from pixelwise.errors import ShapeError
+from pixelwise.errors import BadOption, ShapeError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,7 +61,7 @@ def dense_crf(
     where the probabilities are one, on their device. The unary energy is −log max(p, 1e-5).
 
     Args:
-        probabilities: floats from 0 to 1 that add up to 1 over K.
+        probabilities: floats from 0 to 1 that add up to 1 over K, as nearly as their type can hold.
         image: 0–255, as `parameters.bilateral_sigma_color` is; any number of channels, or (H, W).
         parameters: `CRFParameters()` if None; `PRESETS` has the released ones.
         steps: of mean field; the papers' figures are after 10.
@@ -79,6 +79,8 @@ def dense_crf(
     array([0.5, 0.5], dtype=float32)
     """
     settings = CRFParameters() if parameters is None else parameters
+    if not isinstance(settings, CRFParameters):
+        raise BadOption(f"parameters is {shown(parameters)}: expected CRFParameters, or None for the defaults")
     given, picture = array_of(probabilities), array_of(image)
     if given.ndim not in (3, 4):
         raise ShapeError(f"probabilities are {tuple(given.shape)}: expected (K, H, W), or (B, K, H, W) of B pictures")

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
+from pixelwise.crf.arrays import array_of, is_real, is_tensor, is_whole, kind_of, shown
 from pixelwise.errors import BadOption, ShapeError
 
 Values = TypeVar("Values", NDArray[Any], Tensor)
@@ -113,16 +114,21 @@ class DomainTransform(nn.Module):
         """Filter the scores.
 
         Args:
-            edges: ≥ 0; that of a pixel stands between it and the pixels on its left and above.
+            edges: ≥ 0; that of a pixel stands between it and the pixels on its left and above. Values are not looked
+                at: below 0, neighbors are nearer than without an edge, down to −σr/σs, from where on the weight is 1;
+                one that is not a number makes its row and column so, and then the picture.
 
         Raises:
             ShapeError: scores are not (N, K, H, W) floats, or edges are not (N, H, W) floats.
+            BadOption: edges and scores are on two devices.
         """
         if scores.ndim != 4 or not scores.numel() or not scores.is_floating_point():
             raise ShapeError(f"scores are {tuple(scores.shape)} of {scores.dtype}: expected (N, K, H, W) floats")
         expected = (len(scores), *scores.shape[2:])
         if tuple(edges.shape) != expected or not edges.is_floating_point():
             raise ShapeError(f"edges are {tuple(edges.shape)} of {edges.dtype}: expected {expected} floats ≥ 0")
+        if edges.device != scores.device:
+            raise BadOption(f"edges are on {edges.device}, the scores on {scores.device}: move them")
         precision = torch.float64 if scores.dtype == torch.float64 else torch.float32
         with torch.autocast(scores.device.type, enabled=False):
             strengths = edges.to(precision)
@@ -140,17 +146,18 @@ class _Settings:
         self, sigma_pixels: float, sigma_range: float, iterations: int, name: str, min_weight: float = 0.0
     ) -> None:
         for what, sigma in (("sigma_pixels", sigma_pixels), (name, sigma_range)):
-            number = isinstance(sigma, (int, float)) and not isinstance(sigma, bool)
-            if not (number and math.isfinite(sigma) and sigma > 0):
-                raise BadOption(f"{what} is {sigma!r}: expected a number above 0")
-        if isinstance(iterations, bool) or not isinstance(iterations, int) or not 1 <= iterations <= 100:
-            raise BadOption(f"iterations is {iterations!r}: expected a whole number from 1 to 100")
-        if not (isinstance(min_weight, (int, float)) and 0 <= min_weight <= 1):
-            raise BadOption(f"min_weight is {min_weight!r}: expected a number from 0 to 1")
+            if not (is_real(sigma) and sigma > 0):
+                raise BadOption(f"{what} is {shown(sigma)}: expected a number above 0")
+        if not (is_whole(iterations) and 1 <= iterations <= 100):
+            raise BadOption(f"iterations is {shown(iterations)}: expected a whole number from 1 to 100")
+        if not (is_real(min_weight) and 0 <= min_weight <= 1):
+            raise BadOption(f"min_weight is {shown(min_weight)}: expected a number from 0 to 1")
+        sigma_pixels, sigma_range, min_weight = float(sigma_pixels), float(sigma_range), float(min_weight)
+        iterations = int(iterations)
         self.edge_factor = sigma_pixels / sigma_range
         if self.edge_factor > LARGEST_FACTOR:
             raise BadOption(f"{name} is {sigma_range!r}: too narrow for sigma_pixels {sigma_pixels!r}; widen it")
-        self.min_weight = float(min_weight)
+        self.min_weight = min_weight
         # 2^(K−k)/√(4^K − 1) = 2^−k/√(1 − 4^−K)
         whole = sigma_pixels * math.sqrt(3 / (1 - 4.0**-iterations))
         self.sigmas = [whole / 2**k for k in range(1, iterations + 1)]
@@ -278,9 +285,10 @@ def _run(name: str, arrays: Sequence[Tensor], weights: Sequence[Tensor], dim: in
 
 def _floats(values: NDArray[Any] | Tensor) -> Tensor:
     """Values (K, H, W) or (N, K, H, W), checked, as float32."""
-    given = values if isinstance(values, Tensor) else np.asarray(values)
-    is_float = given.is_floating_point() if isinstance(given, Tensor) else given.dtype.kind == "f"
-    if given.ndim not in (3, 4) or 0 in given.shape or not is_float:
+    given = _held(values, "values")
+    if isinstance(values, Tensor):
+        given = values  # with its gradient
+    if given.ndim not in (3, 4) or 0 in given.shape or kind_of(given) != "f":
         raise ShapeError(f"values are {tuple(given.shape)} of {given.dtype}: expected (K, H, W) floats")
     floats = given.to(torch.float32) if isinstance(given, Tensor) else torch.from_numpy(_own(given))
     if not all(math.isfinite(extreme) for extreme in floats.detach().aminmax()):
@@ -288,19 +296,26 @@ def _floats(values: NDArray[Any] | Tensor) -> Tensor:
     return floats
 
 
+def _held(given: Any, name: str) -> Any:
+    """`array_of`, of what holds values."""
+    array = array_of(given)
+    if is_tensor(array) and array.is_meta:
+        raise BadOption(f"{name}: a tensor on the device meta holds no values; move the data to another")
+    return array
+
+
 def _own(array: NDArray[Any]) -> NDArray[np.float32]:
     """The array as torch takes it: contiguous and writable, copied where it is not."""
     with np.errstate(over="ignore"):  # what is not finite is refused
-        return np.require(array, np.float32, ["C", "W"])
+        return np.require(array, np.float32, ["C", "W", "A"])
 
 
 def _pixels(image: NDArray[Any] | Tensor, values: Tensor) -> Tensor:
     """The image as (N, H, W, C) float32, checked against values (K, H, W) or (N, K, H, W)."""
-    if not isinstance(image, Tensor):
-        array = np.asarray(image)
-        if array.dtype.kind not in "uif":
-            raise ShapeError(f"image is of {array.dtype}: expected whole numbers or floats")
-        image = torch.from_numpy(_own(array))
+    given = _held(image, "image")
+    if kind_of(given) not in "uif":
+        raise ShapeError(f"image is of {given.dtype}: expected whole numbers or floats")
+    image = given if isinstance(given, Tensor) else torch.from_numpy(_own(given))
     size = values.shape[-2:] if values.ndim == 3 else (values.shape[0], *values.shape[-2:])
     if tuple(image.shape[: len(size)]) != tuple(size) or image.ndim > len(size) + 1 or not image.numel():
         raise ShapeError(

@@ -4,13 +4,14 @@ An engine has arrays of its own kind, numpy's or tensors on one device. What com
 what came in. Neither library is imported before it is needed.
 """
 
+import sys
 from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.crf.arrays import is_tensor
+from pixelwise.crf.arrays import is_tensor, is_whole, shown
 from pixelwise.crf.features import Sigma
 from pixelwise.crf.reference import Normalization
 from pixelwise.crf.threads import available_threads
@@ -50,7 +51,7 @@ class Engine(Protocol):
     takes_batches: bool
 
     def floats(self, given: Any) -> Any:
-        """The array as float32 of the engine's own kind, contiguous.
+        """The array as float32 of the engine's own kind, contiguous, and writable; itself where it is so already.
 
         Raises:
             BadOption: it is a tensor on another device.
@@ -70,7 +71,7 @@ class Engine(Protocol):
     def lattice(self, features: Any) -> Any:
         """The lattice of features (B, D, N)."""
 
-    def has_built(self, given: Any, num_points: int) -> bool:
+    def has_built(self, given: Any, num_points: int, pictures: int) -> bool:
         """Whether it is a lattice of this kind already.
 
         Raises:
@@ -88,24 +89,24 @@ class Engine(Protocol):
 
 
 def choose(name: EngineName | Engine, device: Any, given: Any, threads: int | None) -> Engine:
-    """The engine of this name for an array.
+    """The engine of this name for an array; an engine is itself.
 
     "auto" is torch where a device other than the CPU is named or the array is a tensor on one, and where numba cannot
     be imported; else numba.
 
     Args:
-        device: None for that of the array.
+        device: as torch names it, or the number of a CUDA device; None for that of the array.
 
     Raises:
         BadOption: no such engine or device, or the engine cannot compute there.
     """
-    if not isinstance(name, str):
+    if not isinstance(name, str) and hasattr(name, "takes_batches"):
         return name
     if name not in get_args(EngineName):
-        raise BadOption(f"engine is {name!r}: expected one of {', '.join(get_args(EngineName))}")
-    place = str(device or (given.device if is_tensor(given) else "cpu"))
+        raise BadOption(f"engine is {shown(name)}: expected one of {', '.join(get_args(EngineName))}")
+    place = _place(device, given)
     available = available_threads(threads)
-    on_cpu = place.split(":")[0] == "cpu"
+    on_cpu = place in ("cpu", "cpu:0")
     if name == "numba" and not on_cpu:
         raise BadOption(f"the engine numba computes on the CPU, not on {place}: pass engine='torch', or move the data")
     if name == "numba" or (name == "auto" and on_cpu):
@@ -119,3 +120,18 @@ def choose(name: EngineName | Engine, device: Any, given: Any, threads: int | No
     from pixelwise.crf.torch_engine import TorchEngine
 
     return TorchEngine(place, moves=device is not None)
+
+
+def _place(device: Any, given: Any) -> str:
+    """The device's name, or that of the array's."""
+    if device is None:
+        place = str(given.device) if is_tensor(given) else "cpu"
+    elif is_whole(device):
+        place = f"cuda:{device}"
+    elif isinstance(device, (str, getattr(sys.modules.get("torch"), "device", str))):
+        place = str(device)
+    else:
+        raise BadOption(f"device is {shown(device)}: expected a name such as 'cuda', or a CUDA device's number")
+    if place.split(":")[0] == "meta":
+        raise BadOption("device is 'meta', which holds no values: name another, or move the data")
+    return place

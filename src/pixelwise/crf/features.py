@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from pixelwise.crf.arrays import kind_of
+from pixelwise.crf.arrays import array_of, doubles, kind_of, shown
 from pixelwise.errors import BadOption, ShapeError
 
 Sigma = float | Sequence[float]
@@ -42,7 +42,7 @@ def colors(image: ArrayLike, shape: Sequence[int], sigma: Sigma) -> NDArray[np.f
         ShapeError: the image has another size, or is not of numbers.
         BadOption: a sigma is not a positive number, or there are not as many as channels.
     """
-    given: NDArray[Any] = np.asarray(image)
+    given: NDArray[Any] = array_of(image)
     check_image(given, shape)
     channels = given.reshape(math.prod(shape), -1)
     deviations = deviations_of(sigma, channels.shape[1], "sigma of colors", "channels")
@@ -61,13 +61,11 @@ def check_image(image: Any, shape: Sequence[int]) -> None:
 
 def deviations_of(sigma: Sigma, count: int, name: str, of: str) -> NDArray[np.float32]:
     """(count,) positive standard deviations."""
-    try:
-        with np.errstate(over="ignore"):
-            given = np.asarray(sigma, np.float32)
-    except (TypeError, ValueError):
-        given = np.array([np.nan], np.float32)
+    expected = f"a number above 0, or one for each of the {count} {of}"
+    with np.errstate(over="ignore"):
+        given = doubles(sigma, name, expected).astype(np.float32)
     if not (np.isfinite(given).all() and (given > 0).all() and given.ndim < 2):
-        raise BadOption(f"{name} is {sigma!r}: expected a number above 0, or one for each of the {count} {of}")
+        raise BadOption(f"{name} is {shown(sigma)}: expected {expected}")
     if given.ndim == 1 and len(given) != count:
         raise BadOption(f"{name} has {len(given)} values: expected one, or one for each of the {count} {of}")
     return np.broadcast_to(given, (count,))

@@ -3,8 +3,10 @@
 Adams, Baek, Davis: Fast High-Dimensional Filtering Using the Permutohedral Lattice, Eurographics 2010. Values are
 *splatted* with barycentric weights to the D + 1 vertices around each point, *blurred* with (½, 1, ½) along each of the
 D + 1 axes in turn, and *sliced* with the same weights. The result approximates Σ_j exp(−|f_i − f_j|²/2)·v_j, j = i
-included, up to a constant that any normalization takes away. Normalized filters of random values in 0–1 differ from
-the Gaussian's by 0.002 on average, at most 0.014, for positions at 3 pixels; with colors by 0.003–0.02, at most 0.22.
+included, up to a constant of the dimension that any normalization takes away: the sums of ones are 0.91 of the
+Gaussian's in one dimension, 0.88 in two, 0.5–0.65 in five, where points differ by a tenth. Normalized filters of random
+values in 0–1 differ from the Gaussian's by 0.002 on average, at most 0.012, for positions at 3 pixels; with colors by
+0.001–0.006 on average, at most 0.16 (benchmarks/crf_accuracy.py).
 
 Simplices and order of vertices are those of the CRF authors' code and pydensecrf, in float32.
 
@@ -20,6 +22,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from pixelwise.crf import lattice_kernels as kernels
+from pixelwise.crf.arrays import array_of, described, is_tensor
 from pixelwise.crf.elevation import elevation, key_multipliers
 from pixelwise.crf.threads import Team, available_threads
 from pixelwise.crf.vectors import WIDTH
@@ -194,15 +197,14 @@ def row_layout(num_labels: int) -> tuple[int, tuple[int, ...]]:
 
 def _points(features: ArrayLike) -> Floats:
     """Features as (D, N) float32, checked."""
-    given = np.asarray(features)
-    if given.ndim != 2 or not given.size or given.dtype.kind not in "fiu":
+    given = array_of(features)
+    if is_tensor(given) or given.ndim != 2 or not given.size or given.dtype.kind not in "fiu":
         raise ShapeError(
-            f"features are {given.shape} of {given.dtype}: expected (D, N) numbers, a column for each point, "
+            f"features are {described(given)}: expected (D, N) numbers in numpy's array, a column for each point, "
             "D and N from 1 up"
         )
     with np.errstate(over="ignore"):
-        points = np.ascontiguousarray(given, np.float32)
-    return points
+        return np.require(given, np.float32, ["C", "W", "A"])  # read-only or unaligned: kernels of their own
 
 
 def _blur_axis(rows: Floats, width: int, chains: NDArray[np.int32], registers: tuple[int, ...], team: Team) -> None:

@@ -17,7 +17,6 @@ part; here there are none. It has the sizes of the Gaussians in its code's setti
 paper has 5, and so has this.
 """
 
-import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, fx, nn
 from torch.autograd.function import once_differentiable
 
+from pixelwise.crf.arrays import is_real, is_whole, shown
 from pixelwise.crf.engines import choose
 from pixelwise.crf.features import positions
 from pixelwise.errors import BadOption, ShapeError
@@ -79,14 +79,15 @@ class MeanField(nn.Module):
             ("training_steps", training_steps, 0),
             ("steps", steps, 0),
         ):
-            if type(count) is not int or count < least:
-                raise BadOption(f"{name} must be a whole number from {least} up, got {count!r}")
+            if not is_whole(count) or count < least:
+                raise BadOption(f"{name} must be a whole number from {least} up, got {shown(count)}")
         sigmas = spatial_sigma, position_sigma, color_sigma
         for name, sigma in zip(("spatial_sigma", "position_sigma", "color_sigma"), sigmas, strict=True):
-            if type(sigma) not in (int, float) or not 0 < sigma < math.inf:
-                raise BadOption(f"{name} must be a number above 0, got {sigma!r}")
-        self.sigmas = sigmas
-        self.training_steps, self.steps = training_steps, steps
+            if not is_real(sigma) or sigma <= 0:
+                raise BadOption(f"{name} must be a number above 0, got {shown(sigma)}")
+        self.sigmas = float(spatial_sigma), float(position_sigma), float(color_sigma)
+        self.training_steps, self.steps = int(training_steps), int(steps)
+        num_classes = int(num_classes)
         self.spatial = nn.Parameter(3 * torch.eye(num_classes))
         self.bilateral = nn.Parameter(5 * torch.eye(num_classes))
         self.compatibility = nn.Parameter(-torch.eye(num_classes))
@@ -95,11 +96,13 @@ class MeanField(nn.Module):
         """Refine the scores; gradients go to them and to the matrices, none to the pictures.
 
         Args:
-            images: with values as far apart as in 0–255: a mean may be taken away, but nothing divided.
+            images: with values as far apart as in 0–255: a mean may be taken away, but nothing divided. Give them in
+                float32 or uint8: levels less a mean are rounded in bfloat16, to steps of ½ from 64 up and 1 from 128.
 
         Raises:
             ShapeError: scores or pictures have other shapes.
-            BadOption: a picture holds a value that is not finite.
+            BadOption: a picture holds a value that is not finite, or the call is traced or exported: the filters are
+                made anew for each picture, and a graph would keep the first one's. `torch.compile` works.
         """
         steps = self.training_steps if self.training else self.steps
         return refined(scores, images, self.spatial, self.bilateral, self.compatibility, self.sigmas, steps)
@@ -127,22 +130,40 @@ def refined(
 
     Raises:
         ShapeError: scores or pictures have other shapes.
+        BadOption: the call is traced or exported.
     """
     if images.ndim != 4 or scores.shape != (len(images), len(spatial), *images.shape[2:]):
         raise ShapeError(
             f"scores are {tuple(scores.shape)} and pictures {tuple(images.shape)}: expected (N, {len(spatial)}, H, W) "
             "and (N, C, H, W)"
         )
-    if scores.device.type == "meta":  # shapes alone; every pixel sees the whole picture
-        return scores - scores.mean((2, 3), keepdim=True)
-    if not scores.numel():
-        return scores
     dtype = torch.promote_types(scores.dtype, torch.float32)
+    if not scores.numel():
+        return scores.to(dtype)
+    if scores.device.type == "meta":  # shapes alone; every pixel sees the whole picture
+        return scores.to(dtype) - scores.mean((2, 3), keepdim=True)
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch's
+    if tracing or torch.compiler.is_exporting():
+        raise BadOption(
+            "MeanField cannot be traced or exported: a graph would keep the filters of the first picture; export the "
+            "network without it, and call it on the scores"
+        )
+    # torch.compile would go into numba's own code and fail there. Not as a decorator: it takes a second to load.
+    run: Callable[..., Tensor] = _run
+    if torch.compiler.is_compiling():
+        run = torch.compiler.disable(_run)  # type: ignore[no-untyped-call]  # torch's
+    return run(scores.to(dtype), images, (spatial, bilateral, compatibility), sigmas, steps)
+
+
+def _run(
+    scores: Tensor, images: Tensor, matrices: Sequence[Tensor], sigmas: tuple[float, float, float], steps: int
+) -> Tensor:
+    """`refined`, of what is checked, in the type of the scores."""
     with torch.autocast(scores.device.type, enabled=False):
         filters = _filters(images.detach().float(), sigmas)
-        unary = scores.to(dtype).permute(0, 2, 3, 1).contiguous()  # (N, H, W, K)
-        matrices = spatial.to(dtype), bilateral.to(dtype), compatibility.to(dtype)
-        return unrolled(unary, filters, *matrices, steps).permute(0, 3, 1, 2)
+        unary = scores.permute(0, 2, 3, 1).contiguous()  # (N, H, W, K)
+        spatial, bilateral, compatibility = (matrix.to(scores.dtype) for matrix in matrices)
+        return unrolled(unary, filters, spatial, bilateral, compatibility, steps).permute(0, 3, 1, 2)
 
 
 def unrolled(
@@ -205,7 +226,8 @@ def _filters(images: Tensor, sigmas: tuple[float, float, float]) -> list[Filter]
     count, _, *size = images.shape
     spatial_sigma, position_sigma, color_sigma = sigmas
     places = torch.from_numpy(positions(size, position_sigma)).to(images.device)
-    colors = images.flatten(2) / torch.tensor(color_sigma, device=images.device)  # by a number, CUDA rounds otherwise
+    width = torch.tensor(color_sigma, dtype=torch.float32, device=images.device)  # by a number, CUDA rounds otherwise
+    colors = images.flatten(2) / width
     features = torch.cat([places.expand(count, -1, -1), colors], 1)
     engine = choose("auto", None, images, torch.get_num_threads())
     near = engine.positions(size, (spatial_sigma,) * 2, count if engine.takes_batches else 1)

@@ -43,9 +43,9 @@ class NumbaEngine:
         self.moves = moves
 
     def floats(self, given: Any) -> Floats:
-        """An array, (…) float32, contiguous."""
+        """An array, (…) float32, contiguous, writable and aligned: for others, numba would compile the kernels anew."""
         with np.errstate(over="ignore"):
-            return np.ascontiguousarray(self._array(given), np.float32)
+            return np.require(self._array(given), np.float32, ["C", "W", "A"])
 
     def energies(self, probabilities: Floats, smallest: float) -> Floats:
         """The array −log max(p, smallest)."""
@@ -77,10 +77,11 @@ class NumbaEngine:
         """The lattice of features (1, D, N)."""
         return Lattice(self.floats(points)[0], threads=self.threads)
 
-    def has_built(self, given: Any, num_points: int) -> bool:
+    def has_built(self, given: Any, num_points: int, pictures: int) -> bool:
         """Whether it is a lattice already."""
         if not isinstance(given, Lattice):
             return False
+        assert pictures == 1
         if given.num_points != num_points or given.bands != bands(num_points, self.threads):
             raise ShapeError(
                 f"the lattice has {given.num_points} points in {len(given.bands) - 1} bands: expected one of "
@@ -106,7 +107,7 @@ class NumbaEngine:
     def _array(self, given: Any) -> NDArray[Any]:
         if not is_tensor(given):
             return np.asarray(given)
-        if given.device.type != "cpu" and not self.moves:
+        if given.device.type != "cpu" and (given.is_meta or not self.moves):
             raise BadOption(f"a tensor is on {given.device}, the unary on the CPU: move it, or pass device=")
         tensor = given.detach().cpu()
         return np.asarray(tensor.float() if tensor.is_floating_point() else tensor)
@@ -285,7 +286,7 @@ def _factors(term: Term) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         return root, root
     ones = np.ones_like(mass)
     if term.normalization == "none":
-        return ones, ones / mass.mean()
+        return ones, ones
     inverse = 1 / mass
     return (ones, inverse) if term.normalization == "after" else (inverse, ones)
 

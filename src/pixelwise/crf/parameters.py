@@ -1,10 +1,10 @@
 """The settings of a dense CRF, and those that were released with the DeepLab models."""
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self, get_args
 
+from pixelwise.crf.arrays import is_real, shown
 from pixelwise.crf.reference import Normalization
 from pixelwise.errors import BadOption
 
@@ -36,11 +36,14 @@ class CRFParameters:
     def __post_init__(self) -> None:
         for name in (field.name for field in fields(self) if field.name != "normalization"):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise BadOption(f"{name} is {value!r}: expected a number")
+            if not is_real(value):
+                raise BadOption(f"{name} is {shown(value)}: expected a number")
+            value = float(value)
             if value < 0 or (value == 0 and "sigma" in name):
-                raise BadOption(f"{name} is {value}: expected more than 0{'' if 'sigma' in name else ', or 0 for off'}")
-            object.__setattr__(self, name, float(value))
+                raise BadOption(
+                    f"{name} is {value:g}: expected more than 0{'' if 'sigma' in name else ', or 0 for off'}"
+                )
+            object.__setattr__(self, name, value)
         check_normalization(self.normalization)
 
     def to_record(self) -> dict[str, Any]:
@@ -63,8 +66,10 @@ class CRFParameters:
 
 def check_normalization(normalization: object) -> None:
     """Raise BadOption unless it is one of the four."""
-    if normalization not in get_args(Normalization):
-        raise BadOption(f"normalization is {normalization!r}: expected one of {', '.join(get_args(Normalization))}")
+    if not (isinstance(normalization, str) and normalization in get_args(Normalization)):
+        raise BadOption(
+            f"normalization is {shown(normalization)}: expected one of {', '.join(get_args(Normalization))}"
+        )
 
 
 def _deeplab(w1: float, sigma_alpha: float, sigma_beta: float, w2: float, sigma_gamma: float) -> CRFParameters:

@@ -8,7 +8,8 @@ Mean field starts at Q = softmax(−U) and repeats
 
     Q_i(l) ← softmax_l(−U_i(l) − Σ_m Σ_l' μ_m(l, l') Σ_j k_m(i, j) Q_j(l'))
 
-**Differences** from the paper, as all implementations have them: k is normalized, and its sum has the term j = i.
+**Differences** from the paper, as all implementations have them: k is normalized unless one asks for "none", and its
+sum has the term j = i.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,9 @@ def gaussian_kernel(features: ArrayLike, normalization: Normalization = "symmetr
     | symmetric     | k_ij / √(s_i s_j)   | pydensecrf         |
     | after         | k_ij / s_i          | DeepLab, CRF-RNN   |
     | before        | k_ij / s_j          |                    |
-    | none          | k_ij / mean of s    | pydensecrf         |
+    | none          | k_ij                | pydensecrf         |
+
+    pydensecrf's NO_NORMALIZATION is "none": its code takes the mean of s and never divides by it.
     """
     points = np.asarray(features, float)
     kernel = np.exp(-0.5 * ((points[:, :, None] - points[:, None, :]) ** 2).sum(0))
@@ -50,9 +53,7 @@ def gaussian_kernel(features: ArrayLike, normalization: Normalization = "symmetr
         return np.asarray(kernel / np.sqrt(np.outer(sums, sums)))
     if normalization == "after":
         return np.asarray(kernel / sums[:, None])
-    if normalization == "before":
-        return np.asarray(kernel / sums[None, :])
-    return np.asarray(kernel / sums.mean())
+    return np.asarray(kernel / sums[None, :] if normalization == "before" else kernel)
 
 
 def penalties(compatibility: ArrayLike, num_labels: int) -> Array:

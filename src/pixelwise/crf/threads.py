@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from typing import Any, Self, TypeVar
 
+from pixelwise.crf.arrays import is_whole, shown
 from pixelwise.errors import BadOption
 
 Result = TypeVar("Result")
@@ -71,6 +72,6 @@ def available_threads(threads: int | None = None) -> int:
     """
     if threads is None:
         return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
-        raise BadOption(f"threads is {threads!r}: expected a whole number from 1 up, or None for all processors")
-    return threads
+    if not is_whole(threads) or threads < 1:
+        raise BadOption(f"threads is {shown(threads)}: expected a whole number from 1 up, or None for all processors")
+    return int(threads)

@@ -37,12 +37,12 @@ class TorchEngine:
     def __init__(self, device: str, *, moves: bool) -> None:
         try:
             self.device = torch.empty(0, device=device).device
-        except (RuntimeError, AssertionError) as error:
-            raise BadOption(f"device is {device!r}: {str(error).splitlines()[0]}") from None
+        except (RuntimeError, AssertionError, ImportError) as error:
+            raise BadOption(f"device is {device!r}: {' '.join(str(error).splitlines()[:1])}") from None
         self.moves = moves
 
     def floats(self, given: Any) -> Tensor:
-        """A tensor, (…) float32, on the device."""
+        """A tensor, (…) float32, contiguous, on the device."""
         return self._tensor(given).float().contiguous()
 
     def energies(self, probabilities: Tensor, smallest: float) -> Tensor:
@@ -69,14 +69,15 @@ class TorchEngine:
         """The lattice of features (B, D, N)."""
         return TorchLattice(self.floats(features))
 
-    def has_built(self, given: Any, num_points: int) -> bool:
+    def has_built(self, given: Any, num_points: int, pictures: int) -> bool:
         """Whether it is a lattice already."""
         if not isinstance(given, TorchLattice):
             return False
-        if given.num_points != num_points or given.weights.device != self.device:
+        found = given.num_points, given.pictures, given.weights.device
+        if found != (num_points, pictures, self.device):
             raise ShapeError(
-                f"the lattice has {given.num_points} points on {given.weights.device}: expected one of "
-                f"{num_points} points on {self.device}"
+                f"the lattice has {given.num_points} points of {given.pictures} pictures on {given.weights.device}: "
+                f"expected one of {num_points} points of {pictures} on {self.device}"
             )
         return True
 
@@ -100,12 +101,12 @@ class TorchEngine:
         """The array as a tensor on the device; numpy's whole numbers of one byte stay what they are, for the way."""
         if is_tensor(given):
             tensor: Tensor = given.detach()
-            if tensor.device != self.device and not self.moves:
+            if tensor.device != self.device and (tensor.is_meta or not self.moves):
                 raise BadOption(f"a tensor is on {tensor.device}, the unary on {self.device}: move it, or pass device=")
         else:
             with np.errstate(over="ignore"):
-                array = np.asarray(given, np.uint8 if np.asarray(given).dtype == np.uint8 else np.float32)
-            tensor = torch.from_numpy(array if array.flags.writeable and array.flags.c_contiguous else array.copy())
+                kind = np.uint8 if np.asarray(given).dtype == np.uint8 else np.float32
+                tensor = torch.from_numpy(np.require(given, kind, ["C", "W", "A"]))
         return tensor.to(self.device)
 
 
@@ -206,6 +207,6 @@ def _factors(term: Term) -> tuple[Tensor, Tensor]:
         return root, root
     ones = torch.ones_like(mass)
     if term.normalization == "none":
-        return ones, ones / mass.mean()
+        return ones, ones
     inverse = 1 / mass
     return (ones, inverse) if term.normalization == "after" else (inverse, ones)

@@ -58,6 +58,7 @@ class TorchLattice:
 
     Attributes:
         dimensions: D.
+        pictures: B.
         num_points: B·N, picture after picture.
         num_vertices: M, of distinct vertices.
         offsets: (B·N, D + 1) int32, the rows of each point's vertices.
@@ -81,15 +82,15 @@ class TorchLattice:
             self._build(features.reshape(-1, *features.shape[-2:]).float())
 
     def _build(self, features: Tensor) -> None:
-        pictures, self.dimensions, each = features.shape
+        self.pictures, self.dimensions, each = features.shape
         corners = self.dimensions + 1
-        self.num_points = pictures * each
+        self.num_points = self.pictures * each
         self.scale = 1 / (1 + 2.0**-self.dimensions)
         if 3 * (self.num_points * corners + 1) >= 2**31:  # the most entries of `blurs`
             raise ShapeError(f"the pictures have {self.num_points} points: filter fewer at a time, or in tiles")
         points = features.transpose(0, 1).reshape(self.dimensions, -1)
         lowest, highest = torch.stack([points.amin(1), points.amax(1)]).cpu().numpy()  # waits; so do M and its parts
-        multipliers, steps = key_multipliers(lowest, highest, pictures)
+        multipliers, steps = key_multipliers(lowest, highest, self.pictures)
 
         rest, rank, corner = _simplices(points)
         by_rank = torch.empty_like(rest).scatter_(0, rank, rest)
@@ -99,7 +100,7 @@ class TorchLattice:
         self.weights = weights.T.contiguous()
 
         axis_steps = torch.from_numpy(steps).to(points.device)
-        number = torch.arange(pictures, device=points.device).repeat_interleave(each)
+        number = torch.arange(self.pictures, device=points.device).repeat_interleave(each)
         key = torch.empty(corners, self.num_points, dtype=torch.int64, device=points.device)
         key[0] = number * int(multipliers[-1])
         for i in range(self.dimensions):

@@ -21,7 +21,7 @@ from typing import Any, TypeVar, cast
 import numba
 from llvmlite import ir
 from numba import extending, types
-from numba.core import caching, cgutils, event
+from numba.core import caching, cgutils, event, sigutils
 from numba.core.datamodel import models
 
 WIDTH = 8  # float32 in a register
@@ -68,9 +68,17 @@ class _Cache(caching.FunctionCache):
     """numba's cache, but what cannot be read or written is only compiled again."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
-        """What was compiled for this signature, None where nothing is."""
+        """What was compiled for this signature, None where nothing is.
+
+        Two processes that compile a kernel for different signatures at once give both files the same name, and the
+        list of files may be the one's and the file the other's. Then it is compiled again, which replaces the file.
+        """
         try:
-            return super().load_overload(sig, target_context)
+            loaded = super().load_overload(sig, target_context)
+            if loaded is not None and tuple(loaded.signature.args) != tuple(sigutils.normalize_signature(sig)[0]):
+                _log.debug("%s holds %s for %s", self.cache_path, loaded.signature, sig)
+                return None
+            return loaded
         except Exception as error:  # whatever a damaged file gives
             _log.debug("cannot read %s: %s", self.cache_path, error)
             with suppress(OSError):
