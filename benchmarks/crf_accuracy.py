@@ -40,7 +40,7 @@ def filters(points: dict[str, NDArray[np.float32]], rng: np.random.Generator) ->
 
 def mean_fields(points: dict[str, NDArray[np.float32]], energies: dict[str, Doubles]) -> None:
     """Print the error of the marginals and the share of other labels."""
-    for normalization in ("symmetric", "after", "before", "none"):
+    for normalization in ("symmetric", "after", "before"):
         kernels = [reference.gaussian_kernel(features, normalization) for features in points.values()]
         terms = [reference.Term(kernel, weight) for kernel, weight in zip(kernels, (3, 4), strict=True)]
         for name, unary in energies.items():

@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 import pixelwise
 from pixelwise.crf import PRESETS, CRFParameters
 from pixelwise.data.sample import Sample
-from pixelwise.errors import CheckpointError, DataError, LabelError, ShapeError
+from pixelwise.errors import BadOption, CheckpointError, DataError, LabelError, ShapeError
 from pixelwise.inference.predict import predict_image
 from pixelwise.inference.refine import Refinement
 from pixelwise.labels import LabelSet
@@ -175,6 +175,9 @@ def test_a_crf_is_stored_only_where_there_is_one(segmenter, tmp_path):
         ({"steps": 10, "origin": ""}, "parameters"),
         (TUNED.to_record() | {"steps": "many"}, "steps is 'many'"),
         (TUNED.to_record() | {"parameters": {"bilateral_weight": -1}}, "bilateral_weight is -1"),
+        (TUNED.to_record() | {"parameters": {"bilateral_weight": 10**400}}, "its CRF is damaged"),
+        (TUNED.to_record() | {"step": 3}, "a CRF has no 'step'"),
+        (TUNED.to_record() | {"tuned_on": [3]}, "tuned_on is no list of digests"),
     ],
 )
 def test_a_damaged_crf_is_one_line(segmenter, tmp_path, crf, match):
@@ -182,8 +185,18 @@ def test_a_damaged_crf_is_one_line(segmenter, tmp_path, crf, match):
     with safe_open(path, "pt") as file:
         record = json.loads(file.metadata()["pixelwise"])
     save_file(dict(segmenter.network.state_dict()), path, metadata={"pixelwise": json.dumps(record | {"crf": crf})})
-    with pytest.raises(CheckpointError, match=f"m.safetensors does not fit its own record .*{match}.*copy it again"):
+    with pytest.raises(
+        CheckpointError, match=f"m.safetensors does not fit its own record .*{match}.*correct the entry"
+    ):
         pixelwise.load(path)
+
+
+def test_a_picture_that_no_crf_can_refine_is_named_with_the_way_out(segmenter, photo):
+    pixels = photo[1].astype(np.float32) / 255
+    for value, match in ((np.nan, "image has pixels that are no numbers"), (1e9, "image cannot be refined: ")):
+        pixels[2, 3, 0] = value
+        with pytest.raises((DataError, BadOption), match=rf"{match}.*leave the CRF out with --no-crf"):
+            segmenter.predict(pixels, crf=True)
 
 
 def test_the_stored_crf_is_used_unless_it_is_left_out(segmenter, photo):

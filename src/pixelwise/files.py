@@ -13,8 +13,9 @@ os.umask(_UMASK)
 def replacing(path: Path) -> Iterator[Path]:
     """A path beside `path` to write to; renamed to `path` when the block ends well, removed when it does not.
 
-    A kill at any moment leaves the old file, or none, at `path`.
+    A kill at any moment leaves the old file, or none, at `path`. A link stays one: the file that it points to is new.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

@@ -167,12 +167,17 @@ class Segmenter:
                 (`inference.refine.preset_for`) where it has none; False for none.
 
         Raises:
-            BadOption: one is wanted behind a network that ends in one.
+            BadOption: one is wanted behind a network that ends in one, or was trained on class folders.
         """
         if crf is None:
             return self.refinement
         if crf and self.ends_in_crf:
             raise BadOption(f"{self.architecture['builder']} ends in a CRF of its own; leave out crf (--crf)")
+        if crf and self.scores.get("counted") == "pictures":
+            raise BadOption(
+                "the model was trained on class folders, and its coarse maps have no edges to refine; leave out crf "
+                "(--crf)"
+            )
         return (self.refinement or preset_for(str(self.architecture["builder"]))) if crf else None
 
     def predict(
@@ -340,13 +345,25 @@ class Segmenter:
                 record["precision"],
                 tuple(record["trained_on"]),
                 tuple(record.get("digests", ())),
-                Refinement.from_record(record["crf"]) if "crf" in record else None,
+                _refinement_of(record["crf"], path) if "crf" in record else None,
             )
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError) as error:
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError, OverflowError) as error:
             what = " ".join(str(error).split())[:300]
             raise CheckpointError(
                 f"{path} does not fit its own record ({type(error).__name__}: {what}); copy it again"
             ) from error
+
+
+def _refinement_of(record: Any, path: Path) -> Refinement:
+    """The CRF of a file's record; people edit it by hand."""
+    try:
+        return Refinement.from_record(record)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        what = " ".join(str(error).split())[:300]
+        raise CheckpointError(
+            f"{path} does not fit its own record: its CRF is damaged ({type(error).__name__}: {what}); correct the "
+            "entry 'crf', or copy it again"
+        ) from error
 
 
 def load(path: str | Path) -> Segmenter:

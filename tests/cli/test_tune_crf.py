@@ -52,8 +52,8 @@ def _files(tmp_path, monkeypatch):
 def found(monkeypatch):
     """The search finds what this is called with: mean IoU with the CRF, the interval of its gain, a note."""
 
-    def find(mean_iou, interval, note=""):
-        result = CRFSearch(SETTINGS, 10, 3, 0.5, mean_iou, interval, ((SETTINGS, 0.6),) * 120, note)
+    def find(mean_iou, interval, note="", pictures=6):
+        result = CRFSearch(SETTINGS, 10, pictures, 0.5, mean_iou, interval, ((SETTINGS, 0.6),) * 120, note)
         monkeypatch.setattr(module, "search_crf", lambda *_, **__: result)
 
     return find
@@ -79,7 +79,7 @@ def test_it_says_what_it_found_and_that_it_is_stored(capsys, found):
     assert all(len(line) <= 80 for line in out.splitlines()[:-1])
     told = words(out)
     assert "Best settings w1 4, σα 65, σβ 3.5; fixed: w2 3, σγ 3, 10 steps, normalization after" in told
-    assert "Mean IoU 0.5000 without the CRF, 0.5625 with it, cross-validated on 3 pictures (from all)" in told
+    assert "Mean IoU 0.5000 without the CRF, 0.5625 with it, cross-validated on 6 pictures of the folder" in told
     assert "Gain +0.0625 (95 % interval +0.0312 to +0.0900)" in told
     assert "Tried 120 settings on all of them; 0:00 in all" in told
     assert told.endswith("It helped: stored in my model.safetensors; predict and evaluate use it from now on.")
@@ -91,7 +91,7 @@ def test_it_says_where_it_did_not_help(capsys, found, tmp_path):
     found(0.5, (-0.0625, 0.0625))
     code, out, _ = run(capsys, "tune-crf", "my model.safetensors", "data", "--out", "new.safetensors")
     assert code == 0
-    assert out.splitlines()[-1] == "It did not help: my model.safetensors is unchanged."
+    assert out.splitlines()[-1] == "It did not help: new.safetensors was not written."
     assert not (tmp_path / "new.safetensors").exists()
     assert (tmp_path / "my model.safetensors").read_bytes() == before
 
@@ -101,25 +101,67 @@ def test_a_crf_that_stays_is_named_with_the_way_to_leave_it_out(capsys, found):
     run(capsys, "tune-crf", "my model.safetensors", "data")
     _, out, _ = run(capsys, "tune-crf", "my model.safetensors", "data")
     assert out.splitlines()[-1].startswith(
-        "It replaces the one that was there (tuned on 3 pictures of all: mean IoU +0.0"
+        "It replaces the one that was there (tuned on 6 pictures of the folder: mean IoU +0.0"
     )
     found(0.5, (-0.0625, 0.0625))
     _, out, _ = run(capsys, "tune-crf", "my model.safetensors", "data")
     *_, unchanged, stays = out.splitlines()
     assert unchanged == "It did not help: my model.safetensors is unchanged."
-    assert stays.startswith("The CRF that it has stays (tuned on 3 pictures of all: mean IoU +0.06")
+    assert stays.startswith("The CRF that it has stays (tuned on 6 pictures of the folder: mean IoU +0.06")
     assert stays.endswith("); predict and evaluate leave it out with --no-crf.")
 
 
 def test_a_gain_without_an_interval_is_no_help(capsys, found):
-    found(0.5625, (math.nan, math.nan), "there is no interval for a single picture")
+    found(0.5625, (math.nan, math.nan), "2 pictures are too few to tell", pictures=2)
     code, out, _ = run(capsys, "tune-crf", "my model.safetensors", "data")
     assert code == 0
     assert "nan" not in out
-    assert "there is no interval for a single picture" in words(out)
-    assert out.splitlines()[-1] == "It did not help: my model.safetensors is unchanged."
+    assert "2 pictures are too few to tell" in words(out)
+    assert out.splitlines()[-1] == (
+        "It is not judged on 2, as 5 pictures with labeled pixels are needed: my model.safetensors is unchanged."
+    )
     record = json.loads(run(capsys, "tune-crf", "my model.safetensors", "data", "--json")[1])
     assert record["helped"] is False and record["stored"] is None
+
+
+def test_a_gain_that_may_be_none_is_not_called_a_loss(capsys, found):
+    found(0.5569, (-0.0195, 0.1698))
+    *_, last = run(capsys, "tune-crf", "my model.safetensors", "data")[1].splitlines()
+    assert last == (
+        "It was not shown to help, as the interval reaches below 0; more pictures may tell: my model.safetensors is "
+        "unchanged."
+    )
+    found(0.5569, (-0.0195, 0.1698), pictures=100)
+    assert "more pictures" not in run(capsys, "tune-crf", "my model.safetensors", "data")[1]
+
+
+def test_what_was_found_is_shown_though_it_cannot_be_stored(capsys, found, monkeypatch, tmp_path):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before = (tmp_path / "my model.safetensors").read_bytes()
+    found(0.5625, (0.03125, 0.09))
+    monkeypatch.setattr(Segmenter, "save", full)
+    code, out, err = run(capsys, "tune-crf", "my model.safetensors", "data")
+    assert code == 1 and "Gain +0.0625" in words(out) and out.splitlines()[-1] == "It helped, but is not stored."
+    assert "could not be written to my model.safetensors (No space left on device)" in words(err)
+    code, out, err = run(capsys, "tune-crf", "my model.safetensors", "data", "--json")
+    assert code == 1 and json.loads(out)["gain"] == 0.0625 and json.loads(out)["stored"] is None
+    assert json.loads(out)["fault"] in words(err)
+    assert (tmp_path / "my model.safetensors").read_bytes() == before
+
+
+def test_a_model_of_class_folders_takes_no_crf(capsys, tmp_path):
+    segmenter = load("my model.safetensors")
+    segmenter.scores = {"counted": "pictures"}
+    segmenter.save("coarse.safetensors")
+    for command in (
+        ["predict", "coarse.safetensors", "data/images", "--out", "p"],
+        ["evaluate", "coarse.safetensors", "data"],
+    ):
+        code, out, err = run(capsys, *command, "--crf")
+        assert (code, out) == (2, "")
+        assert "trained on class folders, and its coarse maps have no edges to refine; leave out" in words(err)
 
 
 def test_json_is_one_object(capsys, found):
@@ -128,7 +170,7 @@ def test_json_is_one_object(capsys, found):
     assert (code, err) == (0, "")
     record = json.loads(out)
     assert record["parameters"] == SETTINGS.to_record()
-    assert (record["split"], record["pictures"], record["helped"]) == ("all", 3, True)
+    assert (record["split"], record["pictures"], record["helped"]) == ("all", 6, True)
     assert (record["mean_iou_without"], record["mean_iou_with"]) == (0.5, 0.5625)
     assert (record["stored"], record["earlier"]) == ("new.safetensors", None)
     assert record["seconds"] >= 0

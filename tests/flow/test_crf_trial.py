@@ -101,6 +101,15 @@ def test_a_stored_plan_is_edited_by_hand_or_by_a_setting(many, folder, tmp_path,
     (run / "plan.yaml").write_text(text.replace("labels_from: masks", "labels_from: folders"))
     with pytest.raises(CheckpointError, match="folders told the classes, and no mask tells .* set crf_pictures to 0"):
         Plan.load(run / "plan.yaml")
+    for wrong in ("5.7", "true", '"6"'):
+        (run / "plan.yaml").write_text(text.replace("crf_pictures: 6", f"crf_pictures: {wrong}"))
+        with pytest.raises(CheckpointError, match="wrong entry 'crf_pictures' .expected a whole number, got"):
+            Plan.load(run / "plan.yaml")
+    (run / "plan.yaml").write_text(text.replace("crf_pictures: 6", "crf_pictures: 1000000"))
+    assert plan_of(run).crf_pictures == 6
+    for nothing in ("0", "null"):
+        (run / "plan.yaml").write_text(text.replace("crf_pictures: 6", f"crf_pictures: {nothing}"))
+        assert (plan_of(run).crf_pictures, plan_of(run).reasons["crf"]) == (0, "not tried, as the plan says")
     (run / "plan.yaml").write_text(text)
     monkeypatch.setattr(crf_trial, "search_crf", lambda *_, **__: pytest.fail("it was switched off"))
     pw.fit(many, out=run, resume=True, settings={"crf_pictures": 0})
@@ -196,7 +205,6 @@ def test_a_crf_that_helped_is_in_the_model_the_scores_and_the_report(many, tmp_p
     protocol = result_of(result.run)["scores"]["protocol"]
     assert protocol == loaded.scores["protocol"]
     assert "tuned on 6 pictures of validation: mean IoU +0.100 (95 % interval +0.050 to +0.300)" in protocol
-    assert "the CRF's settings were chosen on this same part, so that these scores flatter it" in protocol
     assert result_of(result.run)["crf"] == found(0.05).to_record()
     assert "dense CRF" in result_of(result.run)["speed"]["seconds"]
     kinds = [type(event) for event in told]
@@ -298,13 +306,74 @@ def test_a_run_stopped_in_the_trial_or_after_it_ends_byte_equal(many, tmp_path, 
         settings=settings,
         tell=_at_trial(lambda: os.kill(os.getpid(), signal.SIGINT)),
     )
-    assert stopped.outcome == "finished" and stopped.crf is None
+    assert stopped.outcome == "interrupted" and stopped.crf is None and stopped.split == "validation"
+    assert result_of(stopped.run)["outcome"] == "interrupted"
+    flattered = "the CRF's settings were chosen on these same pictures, so that these scores flatter it a little"
+    assert flattered in result_of(whole.run)["scores"]["protocol"]
     assert pw.load(stopped.run / MODEL).refinement is None and stopped.report.exists()
     with pytest.raises(Killed):
         pw.fit(many, out=tmp_path / "killed", steps=8, settings=settings, tell=_at_trial(_kill))
     assert pw.load(tmp_path / "killed" / MODEL).refinement is None
     for run in ("stopped", "killed", "whole"):
         assert (pw.fit(many, out=tmp_path / run, resume=True).run / MODEL).read_bytes() == expected
+
+
+def test_an_interrupted_trial_keeps_the_test_part_for_later(tmp_path, make_folder, tiny, monkeypatch):
+    """Someone waits: the validation part is measured, as after an interrupted training."""
+    for seed, (part, count) in enumerate((("train", 3), ("val", 5), ("test", 3))):
+        make_folder(tmp_path / "data" / part, count=count, seed=seed)
+
+    def search(*_, progress, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        progress(1, 2)
+
+    monkeypatch.setattr(crf_trial, "search_crf", search)
+    stopped = pw.fit(tmp_path / "data", out=tmp_path / "run", steps=2, settings=tiny)
+    assert (stopped.outcome, stopped.split) == ("interrupted", "validation")
+    monkeypatch.setattr(crf_trial, "search_crf", lambda *_, **__: found(0.05, pictures=5))
+    again = pw.fit(tmp_path / "data", out=tmp_path / "run", resume=True)
+    assert (again.outcome, again.split) == ("finished", "test") and again.segmenter.refinement is not None
+
+
+def test_a_crf_that_was_tuned_by_hand_stays_when_the_run_is_resumed(many, tmp_path, tiny, monkeypatch):
+    """And that of the run's own trial is tried again."""
+    monkeypatch.setattr(crf_trial, "search_crf", lambda *_, **__: found(-0.1))
+    run = pw.fit(many, out=tmp_path / "run", steps=4, settings=tiny).run
+    tuned = pw.load(run / MODEL)
+    tuned.refinement = found(0.1, pictures=100).refinement("val")
+    tuned.save(run / MODEL)
+    told = []
+    again = pw.fit(many, out=run, resume=True, tell=told.append)
+    assert pw.load(run / MODEL).refinement == again.segmenter.refinement == tuned.refinement
+    line = f"the model's own stays ({tuned.refinement.origin}), and none is tried"
+    assert [event.instead for event in told if isinstance(event, CRFTried)] == [line]
+    assert tuned.refinement.origin in again.segmenter.scores["protocol"]
+    assert result_of(run)["crf"] == {"helped": False, "note": "", "instead": line}
+    page = (run / "report.html").read_text()
+    assert "The model&#39;s own stays (tuned on 100 pictures of val: " in page and "Not tried to the end" not in page
+    tuned.refinement = found(0.1).refinement("validation")
+    tuned.save(run / MODEL)
+    assert pw.fit(many, out=run, resume=True).segmenter.refinement is None
+
+
+def test_a_crf_of_a_network_that_training_replaced_is_gone_and_it_is_said(many, tmp_path, tiny, monkeypatch):
+    from pixelwise.training.loop import StepLogged
+
+    def stop(event):
+        if isinstance(event, StepLogged) and event.step == 5:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(crf_trial, "search_crf", lambda *_, **__: found(-0.1))
+    settings = tiny | {"log_every": 1, "validate_every": 4, "crf_pictures": 0}
+    run = pw.fit(many, out=tmp_path / "run", steps=24, settings=settings, tell=stop).run
+    tuned = pw.load(run / MODEL)
+    before, tuned.refinement = (run / MODEL).read_bytes(), found(0.1).refinement("val")
+    tuned.save(run / MODEL)
+    told = []
+    again = pw.fit(many, out=run, resume=True, tell=told.append)
+    assert again.segmenter.refinement is None and (run / MODEL).read_bytes() != before
+    lines = [event.instead for event in told if isinstance(event, CRFTried)]
+    assert lines == [f"the one that was stored ({tuned.refinement.origin}) is gone with its network; tune it again"]
 
 
 def test_an_interrupted_training_has_no_trial(many, tmp_path, tiny, monkeypatch):

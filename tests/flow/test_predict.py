@@ -99,6 +99,31 @@ def test_a_mask_is_visible_and_not_all_black(segmenter, pictures, tmp_path):
     assert mask.getpalette()[3:6] == [200, 30, 30]
 
 
+@pytest.mark.parametrize(
+    ("other", "what"),
+    [
+        ({"crf": True}, "another CRF, or none,"),
+        ({"flip": True}, r"other views \(--scales, --flip\)"),
+        ({"precision": "bf16"}, "another --precision"),
+    ],
+)
+def test_results_of_other_settings_are_not_gone_on_with(segmenter, pictures, tmp_path, other, what):
+    found, out = find_pictures([str(pictures)])[:2], tmp_path / "out"
+    predict_files(segmenter, found[:1], out, kinds="mask")
+    with pytest.raises(
+        DataError, match=f"the results in .*out were made with {what} than asked for now; --resume goes"
+    ):
+        predict_files(segmenter, found, out, kinds="mask", resume=True, **other)
+    assert predict_files(segmenter, found, out, kinds="mask", resume=True).written == 1
+    predict_files(segmenter, found, out, kinds="mask", overwrite=True, **other)
+    assert predict_files(segmenter, found, out, kinds="mask", resume=True, **other).skipped == 2
+    (out / ".pixelwise-settings.json").write_text("{")
+    with pytest.raises(DataError, match="cannot be read .*; use --overwrite, or remove it"):
+        predict_files(segmenter, found, out, kinds="mask", resume=True)
+    (out / ".pixelwise-settings.json").unlink()  # as of an older version
+    assert predict_files(segmenter, found, out, kinds="mask", resume=True).skipped == 2
+
+
 def test_nothing_is_overwritten_unless_asked(segmenter, pictures, tmp_path):
     found = find_pictures([str(pictures)])
     out = tmp_path / "out"

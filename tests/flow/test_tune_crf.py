@@ -57,7 +57,7 @@ def threshold_model(tmp_path):
     )
 
 
-def write(root, *, noise, count=4, value=255, seed=0):
+def write(root, *, noise, count=6, value=255, seed=0):
     """images/ and masks/: light squares on dark ground, with noise of this deviation on all colors of a pixel."""
     random = np.random.default_rng(seed)
     for part in ("images", "masks"):
@@ -103,11 +103,11 @@ def test_a_crf_that_helps_is_stored_and_the_rest_of_the_file_stays(noisy, thresh
     done = []
     tuned = tune_crf(threshold_model, noisy, progress=lambda *count: done.append(count))
     assert tuned.search.helped and tuned.stored == threshold_model and tuned.earlier is None
-    assert (tuned.part, tuned.search.pictures) == ("val", 4)
+    assert (tuned.part, tuned.search.pictures) == ("val", 6)
     assert done[-1][0] == done[-1][1]
     after = load(threshold_model)
     assert after.refinement == tuned.search.refinement("val")
-    assert after.refinement.origin.startswith("tuned on 4 pictures of val: mean IoU +")
+    assert after.refinement.origin.startswith("tuned on 6 pictures of val: mean IoU +")
     old, new = before.network.state_dict(), after.network.state_dict()
     assert all(torch.equal(old[name], new[name]) for name in old) and old.keys() == new.keys()
     assert after.scores == {**before.scores, "protocol": f"as one does{MEASURED}"}
@@ -174,21 +174,24 @@ def test_out_is_a_new_file_and_the_model_stays(noisy, threshold_model, tmp_path)
 
 
 def test_pictures_that_were_trained_on_are_left_out(write_shades, threshold_model, tmp_path):
-    folder = write_shades(tmp_path / "all", noise=60, count=6)
+    folder = write_shades(tmp_path / "all", noise=60, count=8)
     segmenter = load(threshold_model)
     segmenter.trained_on = ("shade_0", "shade_1")
     segmenter.save(threshold_model)
     tuned = tune_crf(threshold_model, folder)
     assert (
-        tuned.part == "4 of 6 pictures; the others have names that it was trained on, and --split all counts them, too"
+        tuned.part == "6 of 8 pictures; the others have names that it was trained on, and --split all counts them, too"
     )
-    assert tuned.search.pictures == 4
-    assert "tuned on 4 pictures of all that the model was not trained on: " in load(threshold_model).refinement.origin
-    segmenter.trained_on = tuple(f"shade_{i}" for i in range(6))
+    assert tuned.search.pictures == 6
+    origin = load(threshold_model).refinement.origin
+    assert origin.startswith(
+        "tuned on 6 pictures of the folder, without those that the model was trained on: mean IoU +"
+    )
+    segmenter.trained_on = tuple(f"shade_{i}" for i in range(8))
     segmenter.save(threshold_model)
     before = threshold_model.read_bytes()
     with pytest.raises(
-        DataError, match=r"trained on all 6 pictures of .*all, on which.*; give others, or .*--split all"
+        DataError, match=r"trained on all 8 pictures of .*all, on which.*; give others, or .*--split all"
     ):
         tune_crf(threshold_model, folder)
     assert threshold_model.read_bytes() == before
@@ -260,11 +263,57 @@ def test_a_model_that_is_written_meanwhile_stays_as_it_was_written(noisy, thresh
     """As by a fit that goes on."""
     newer = load(threshold_model)
     newer.scores = {"split": "validation", "mean_iou": 0.9}
-    with pytest.raises(
-        DataError, match=r"model\.safetensors was written anew while its CRF was tuned, and stays so; tune"
-    ):
-        tune_crf(threshold_model, noisy, progress=lambda done, total: newer.save(threshold_model))
+    tuned = tune_crf(threshold_model, noisy, progress=lambda done, total: newer.save(threshold_model))
+    assert tuned.search.helped and tuned.stored is None
+    assert "model.safetensors was written anew while its CRF was tuned, and stays so: the CRF is not" in tuned.fault
     assert load(threshold_model).scores == newer.scores and load(threshold_model).refinement is None
+
+
+def test_a_model_that_cannot_be_written_costs_no_search(noisy, threshold_model, tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    before = threshold_model.read_bytes()
+    monkeypatch.setattr(module.Segmenter, "save", full)
+    tuned = tune_crf(threshold_model, noisy)
+    assert tuned.search.helped and tuned.stored is None and threshold_model.read_bytes() == before
+    assert f"could not be written to {threshold_model} (No space left on device)" in tuned.fault
+    assert "give a new model file elsewhere with --out" in tuned.fault and tuned.to_record()["fault"] == tuned.fault
+
+
+def test_a_link_to_a_model_stays_a_link(noisy, threshold_model, tmp_path):
+    (tmp_path / "kept").mkdir()
+    real = threshold_model.rename(tmp_path / "kept" / "real.safetensors")
+    threshold_model.symlink_to(real)
+    assert tune_crf(threshold_model, noisy).stored == threshold_model
+    assert threshold_model.is_symlink() and load(real).refinement is not None
+
+
+def test_a_write_protected_model_is_refused_before_the_search(noisy, threshold_model, tmp_path):
+    threshold_model.chmod(0o444)
+    before = threshold_model.read_bytes()
+    with pytest.raises(DataError, match=r"model\.safetensors is write-protected, .*; give a new model file with --out"):
+        tune_crf(threshold_model, noisy)
+    assert threshold_model.read_bytes() == before
+    assert tune_crf(threshold_model, noisy, out=tmp_path / "new.safetensors").stored is not None
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_of_few_pictures_a_gain_is_shown_and_not_judged(noisy, threshold_model, count):
+    tuned = tune_crf(threshold_model, noisy, pictures=count)
+    assert tuned.search.gain > 0 and not tuned.search.judged and tuned.stored is None
+    assert f"{count} pictures are too few to tell whether it helps, 5 are needed" in tuned.search.note
+
+
+def test_an_evaluation_on_pictures_that_the_crf_was_tuned_on_says_so(noisy, write_shades, threshold_model, tmp_path):
+    tuned = tune_crf(threshold_model, noisy, pictures=5)
+    segmenter = load(threshold_model)
+    assert len(segmenter.refinement.tuned_on) == 5 == len(set(tuned.search.tuned_on))
+    _, same = evaluate_folder(segmenter, noisy, split="val")
+    assert "the CRF's settings were chosen on 5 of these pictures, so that these scores flatter it" in same.protocol
+    _, without = evaluate_folder(segmenter, noisy, split="val", crf=False)
+    _, other = evaluate_folder(segmenter, write_shades(tmp_path / "other", noise=60, seed=5))
+    assert "chosen on" not in without.protocol and "chosen on" not in other.protocol
 
 
 KILLED = """

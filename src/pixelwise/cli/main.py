@@ -366,7 +366,7 @@ def evaluate(
     other = None if compare is None else load(compare)
     answers = Answers.of(as_ or ())
     console = Console(highlight=False)
-    if not as_json:
+    if not as_json and labels is not LabelsFrom.folders:
         print_preset(console, segmenter, model, crf)
     with progress_bar("evaluating", quiet=as_json) as progress:
         if other is not None and compare is not None:
@@ -458,7 +458,10 @@ def tune_crf(
     if as_json:
         typer.echo(json.dumps(tuned.to_record(), ensure_ascii=False))
     else:
-        print_tuned(Console(highlight=False), tuned, model)
+        print_tuned(Console(highlight=False), tuned, model, out)
+    if tuned.fault:
+        _complain(tuned.fault)
+        raise typer.Exit(1)
 
 
 @app.command()

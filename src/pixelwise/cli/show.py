@@ -38,11 +38,13 @@ if TYPE_CHECKING:
     from pixelwise.flow.heatmap import Drawn
     from pixelwise.flow.tune_crf import Tuned
     from pixelwise.inference.classify import Classification
+    from pixelwise.inference.crf_search import CRFSearch
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.labels import LabelSet
     from pixelwise.segmenter import Segmenter
 
 MOST_CLASSES = 40  # rows of the table of classes
+FEW_PICTURES = 20  # up to which more of them may show that a CRF helps
 SHOWN_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # of a trimap
 PLAIN_EVERY = 10.0  # seconds between plain lines
 CAVEAT = (
@@ -302,7 +304,7 @@ def _trial(tried: "CRFTried") -> str:
     """What became of the dense CRF that a fit tried."""
     search = tried.search
     if search is None:
-        return f"not tried to the end, and not kept: {tried.why}"
+        return tried.instead or f"not tried to the end, and not kept: {tried.why}"
     told = crf_told(search.mean_iou_without, search.mean_iou_with, search.interval, search.pictures, kept=tried.kept)
     return f"{told}{f' ({search.note})' if search.note else ''}"
 
@@ -634,8 +636,21 @@ def print_preset(console: Console, segmenter: "Segmenter", model: Path, crf: boo
     )
 
 
-def print_tuned(console: Console, tuned: "Tuned", model: Path) -> None:
-    """The settings that a search found, what they gain, and where they are."""
+def _unhelpful(search: "CRFSearch") -> str:
+    """Why a CRF is not stored."""
+    from pixelwise.inference.crf_search import LEAST_PICTURES
+
+    if not search.judged:
+        return f"It is not judged on {search.pictures}, as {LEAST_PICTURES} pictures with labeled pixels are needed"
+    if not search.gain > 0:
+        return "It did not help"
+    more = "; more pictures may tell" if search.pictures < FEW_PICTURES else ""
+    return f"It was not shown to help, as the interval reaches below 0{more}"
+
+
+def print_tuned(console: Console, tuned: "Tuned", model: Path, out: Path | None = None) -> None:
+    """The settings that a search found, what they gain, and where they are; `out` was asked for as a new model file."""
+    unwritten = f"{model} is unchanged" if out is None else f"{out} was not written"
     search, p = tuned.search, tuned.search.parameters
     low, high = search.interval
     interval = "" if math.isnan(low) else f" (95 % interval {low:+.4f} to {high:+.4f})"
@@ -646,7 +661,8 @@ def print_tuned(console: Console, tuned: "Tuned", model: Path) -> None:
     )
     scores = (
         f"{search.mean_iou_without:.4f} without the CRF, {search.mean_iou_with:.4f} with it, cross-validated on "
-        f"{search.pictures} picture{'s' if search.pictures != 1 else ''} (from {tuned.part})"
+        f"{search.pictures} picture{'s' if search.pictures != 1 else ''} "
+        f"{'of the folder' if tuned.part == 'all' else f'(from {tuned.part})'}"
     )
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(no_wrap=True)
@@ -668,7 +684,10 @@ def print_tuned(console: Console, tuned: "Tuned", model: Path) -> None:
         if tuned.earlier is not None and tuned.stored == model:
             console.print(f"It replaces the one that was there ({tuned.earlier.origin}).", markup=False, soft_wrap=True)
         return
-    console.print(f"It did not help: {model} is unchanged.", style="bold", markup=False, soft_wrap=True)
+    if tuned.fault:
+        console.print("It helped, but is not stored.", style="bold", markup=False, soft_wrap=True)
+        return
+    console.print(f"{_unhelpful(search)}: {unwritten}.", style="bold", markup=False, soft_wrap=True)
     if tuned.earlier is not None:
         console.print(
             f"The CRF that it has stays ({tuned.earlier.origin}); predict and evaluate leave it out with --no-crf.",

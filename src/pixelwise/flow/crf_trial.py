@@ -6,6 +6,7 @@ is measured with settings that were chosen on it.
 """
 
 import math
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -21,8 +22,8 @@ from pixelwise.data.sample import Dataset, spread
 from pixelwise.errors import BadOption, PixelwiseError
 from pixelwise.flow.events import CRFTried, Progressed, Tell
 from pixelwise.flow.machine import this_machine
-from pixelwise.flow.plan import LEAST_CRF_PICTURES, Plan
-from pixelwise.inference.crf_search import TRIAL_GRID, search_crf
+from pixelwise.flow.plan import Plan
+from pixelwise.inference.crf_search import LEAST_PICTURES, TRIAL_GRID, search_crf
 from pixelwise.inference.refine import Refinement, refine
 from pixelwise.models import takes_levels
 from pixelwise.segmenter import Segmenter
@@ -35,6 +36,7 @@ OVERHEAD = 1.6  # of a measured setting over its CRF: scores are enlarged and la
 MEASURED = 20  # pictures whose sizes count
 SIDE = 512  # pixels of a picture's middle that is timed
 SETTINGS = len(TRIAL_GRID.settings)
+PART = "validation"  # in the origin of a CRF that a trial made
 
 
 @dataclass(frozen=True)
@@ -60,9 +62,9 @@ def check_asked(asked: object) -> None:
     Raises:
         BadOption: it is neither 0 nor a whole number that is large enough.
     """
-    if isinstance(asked, bool) or not isinstance(asked, int) or not (asked == 0 or asked >= LEAST_CRF_PICTURES):
+    if isinstance(asked, bool) or not isinstance(asked, int) or not (asked == 0 or asked >= LEAST_PICTURES):
         raise BadOption(
-            f"crf_pictures is a number of validation pictures, at least {LEAST_CRF_PICTURES}, or 0 to leave the dense "
+            f"crf_pictures is a number of validation pictures, at least {LEAST_PICTURES}, or 0 to leave the dense "
             f"CRF out, got {asked!r}"
         )
 
@@ -103,17 +105,17 @@ def plan_trial(
     try:
         images = [validation[index].image for index in spread(count, MEASURED)]
         pixels = float(np.mean([math.prod(image.shape[:2]) for image in images]))
-        limit = affordable / LEAST_CRF_PICTURES
+        limit = affordable / LEAST_PICTURES
         a_picture = _time(images[len(images) // 2], pixels, num_classes, threads, limit)
     except PixelwiseError as error:  # colors of an unusual range
         return Trial(0, f"not tried: {error}")
     progress("timing the dense CRF", 1, 1)
     each = prediction + SETTINGS * OVERHEAD * a_picture
     pictures = min(asked or min(int(affordable / each), MOST_PICTURES), count)
-    if pictures < LEAST_CRF_PICTURES:
+    if pictures < LEAST_PICTURES:
         return Trial(
             0,
-            f"not tried: a picture takes {each:.2g} s, so that fewer than {LEAST_CRF_PICTURES} fit into {SHARE:.0%} of "
+            f"not tried: a picture takes {each:.2g} s, so that fewer than {LEAST_PICTURES} fit into {SHARE:.0%} of "
             "the time; `pixelwise tune-crf` tries it",
         )
     seconds = pictures * each
@@ -131,9 +133,9 @@ def _impossible(count: int, num_classes: int, model: str, by_folder: bool) -> st
         return "there is one class"
     if takes_levels(model):
         return "this network ends in one"
-    if count < LEAST_CRF_PICTURES:
+    if count < LEAST_PICTURES:
         pictures = f"{count} validation picture{'s are' if count != 1 else ' is'}"
-        return f"{pictures} too few to tell whether it helps, {LEAST_CRF_PICTURES} are needed"
+        return f"{pictures} too few to tell whether it helps, {LEAST_PICTURES} are needed"
     return ""
 
 
@@ -161,6 +163,11 @@ def _time(image: NDArray[Any], pixels: float, num_classes: int, threads: int | N
         if sum(times) > limit:
             break
     return sum(times) / len(times)
+
+
+def is_of_trial(refinement: Refinement) -> bool:
+    """Whether a run's own trial made it; `pixelwise tune-crf` calls a part as the folder does, and never so."""
+    return bool(re.match(rf"tuned on \d+ pictures? of {PART}: ", refinement.origin))
 
 
 class _Interrupted(Exception):
@@ -205,6 +212,6 @@ def try_crf(
     else:
         tried = CRFTried(search)
         if search.helped:
-            best.refinement = search.refinement("validation")
+            best.refinement = search.refinement(PART)
     tell(tried)
     return tried

@@ -69,10 +69,12 @@ class CRFTried:
     Attributes:
         search: what was found, or None where the trial did not come to its end.
         why: why not.
+        instead: what became of a CRF that `pixelwise tune-crf` had stored, where it stands in for a trial, or is gone.
     """
 
     search: CRFSearch | None
     why: str = ""
+    instead: str = ""
 
     @property
     def kept(self) -> bool:
@@ -81,7 +83,9 @@ class CRFTried:
 
     def to_record(self) -> dict[str, Any]:
         """What result.json keeps."""
-        return {"helped": False, "note": self.why} if self.search is None else self.search.to_record()
+        if self.search is not None:
+            return self.search.to_record()
+        return {"helped": False, "note": self.why} | ({"instead": self.instead} if self.instead else {})
 
 
 FitEvent = (

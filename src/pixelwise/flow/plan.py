@@ -9,12 +9,12 @@ import yaml
 
 from pixelwise.errors import CheckpointError
 from pixelwise.files import write_text
+from pixelwise.inference.crf_search import LEAST_PICTURES
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.training.recipe import Recipe
 
 FORMAT = 1
-LEAST_CRF_PICTURES = 5  # where it does nothing, chance alone makes all of five better once in 32
 Entry = TypeVar("Entry")
 
 
@@ -65,17 +65,22 @@ class Plan:
     stages: tuple[Stage, ...] = ()
     crf_pictures: int = 0
 
+    def __post_init__(self) -> None:
+        there = len(self.split.get("validation", ()))
+        if there >= LEAST_PICTURES:
+            object.__setattr__(self, "crf_pictures", min(self.crf_pictures, there))
+
     @property
     def crf_fault(self) -> str:
         """What is wrong with `crf_pictures`; nothing where it can be followed."""
         count, wanted = len(self.split["validation"]), self.crf_pictures
         if wanted and self.by_folder:
             return "folders told the classes, and no mask tells whether a CRF helps; set crf_pictures to 0"
-        if wanted < 0 or 0 < wanted < LEAST_CRF_PICTURES:
-            return f"crf_pictures is at least {LEAST_CRF_PICTURES}, or 0 to leave the dense CRF out, got {wanted}"
-        if 0 < count < LEAST_CRF_PICTURES <= wanted:
+        if wanted < 0 or 0 < wanted < LEAST_PICTURES:
+            return f"crf_pictures is at least {LEAST_PICTURES}, or 0 to leave the dense CRF out, got {wanted}"
+        if 0 < count < LEAST_PICTURES <= wanted:
             return (
-                f"the CRF needs {LEAST_CRF_PICTURES} validation pictures to tell whether it helps, there are {count}; "
+                f"the CRF needs {LEAST_PICTURES} validation pictures to tell whether it helps, there are {count}; "
                 "set crf_pictures to 0"
             )
         return ""
@@ -142,9 +147,13 @@ class Plan:
                     f"{path} has a wrong entry {key!r} ({what}); correct it, or make a new plan with --plan-only"
                 ) from error
 
+        pictures = entry("crf_pictures", _whole) if record.get("crf_pictures") is not None else 0
+        reasons = entry("reasons", lambda reasons: {str(key): str(reason) for key, reason in reasons.items()})
+        if not pictures and reasons.get("crf", "").startswith("tried"):
+            reasons["crf"] = "not tried, as the plan says"
         plan = cls(
             recipe=Recipe.from_record(record["recipe"]),
-            reasons=entry("reasons", lambda reasons: {str(key): str(reason) for key, reason in reasons.items()}),
+            reasons=reasons,
             split=entry("split", lambda split: {part: _names(names) for part, names in split.items()}),
             labels=entry("labels", LabelSet.from_record),
             normalization=entry("normalization", Normalization.from_record),
@@ -155,7 +164,7 @@ class Plan:
             training_seconds=entry("training_seconds", _number),
             start=entry("start", str) if record.get("start") is not None else None,
             stages=entry("stages", _stages) if record.get("stages") else (),
-            crf_pictures=entry("crf_pictures", int) if record.get("crf_pictures") is not None else 0,
+            crf_pictures=pictures,
         )
         for part in ("train", "validation", "test"):
             if part not in plan.split or (part != "test" and not plan.split[part]):
@@ -178,6 +187,12 @@ def _stages(records: Any) -> tuple[Stage, ...]:
         Stage(str(model), dict(stage["settings"]), _number(stage["training_seconds"]))
         for model, stage in records.items()
     )
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"expected a whole number, got {value!r}")
+    return value
 
 
 def _number(value: Any) -> float | None:

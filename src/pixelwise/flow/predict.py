@@ -3,6 +3,7 @@
 import csv
 import glob
 import io
+import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from pixelwise.inference.predict import Precision
 from pixelwise.inference.views import Scales, views_of
 from pixelwise.segmenter import Segmenter
 
+SETTINGS = ".pixelwise-settings.json"  # beside the results: what `resume` compares
 KINDS = {"mask": ".png", "overlay": ".png", "confidence": ".png", "polygons": ".geojson"}
 SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".gif", ".tif", ".tiff"}
 
@@ -95,13 +97,14 @@ def predict_files(
     Args:
         kinds: any of mask, overlay, confidence, polygons, areas, separated by commas.
         overwrite: replace what exists; without it nothing is written when some result exists.
-        resume: leave out pictures whose results all exist.
+        resume: leave out pictures whose results all exist; the settings must be those of the results that are there,
+            as far as a record tells them.
         scales, flip: see `Segmenter.predict`.
         crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
 
     Raises:
         BadOption: a kind or a scale is unknown.
-        DataError: a result exists already.
+        DataError: a result exists already, or was made with other settings.
     """
     asked = [kind.strip() for kind in kinds.split(",") if kind.strip()]
     wrong = [kind for kind in asked if kind not in KINDS and kind != "areas"]
@@ -116,6 +119,16 @@ def predict_files(
     if existing and not (overwrite or resume):
         raise DataError(f"{existing[0]} exists already; choose another --out, or --overwrite or --resume")
     views = views_of(scales, flip=flip)
+    own = segmenter.refinement_for(crf)
+    settings = {
+        "precision": precision or segmenter.precision,
+        "views": views.to_record(),
+        "crf": None if own is None else own.to_record(),
+    }
+    if resume and existing:
+        _check_same(settings, out)
+    else:
+        write_text(json.dumps(settings, ensure_ascii=False), out / SETTINGS)
     segmenter.network.to(this_machine().device)
     rows: list[list[Any]] = [["picture", "class", "pixels", "share"]]
     faults, written, skipped = [], 0, 0
@@ -142,3 +155,29 @@ def predict_files(
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_text(text.getvalue(), areas)
     return Predicted(written, skipped, tuple(faults))
+
+
+def _check_same(settings: dict[str, Any], out: Path) -> None:
+    """Refuse to go on with results of other settings; of an older version nothing tells them."""
+    file = out / SETTINGS
+    try:
+        before = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"{file}, which tells the settings of the results beside it, cannot be read ({error}); use --overwrite, or "
+            "remove it to go on all the same"
+        ) from error
+    same = json.loads(json.dumps(settings))
+    other = [name for name in settings if not isinstance(before, dict) or before.get(name) != same[name]]
+    if other:
+        words = {
+            "precision": "another --precision",
+            "views": "other views (--scales, --flip)",
+            "crf": "another CRF, or none,",
+        }
+        raise DataError(
+            f"the results in {out} were made with {' and '.join(words[name] for name in other)} than asked for now; "
+            "--resume goes on with the same settings only: give these, choose another --out, or --overwrite"
+        )

@@ -12,11 +12,11 @@ from torch import nn
 
 from pixelwise.data.batch import Batches
 from pixelwise.data.sample import Dataset, spread
-from pixelwise.errors import TrainingError
+from pixelwise.errors import CheckpointError, TrainingError
 from pixelwise.flow.class_folders import as_trained
-from pixelwise.flow.crf_trial import try_crf
+from pixelwise.flow.crf_trial import is_of_trial, try_crf
 from pixelwise.flow.doctor import Understanding
-from pixelwise.flow.events import Progressed, StageBegan, Tell, WeightsTaken
+from pixelwise.flow.events import CRFTried, Progressed, StageBegan, Tell, WeightsTaken
 from pixelwise.flow.machine import Machine
 from pixelwise.flow.parts import Parts, pictures_of
 from pixelwise.flow.plan import Plan
@@ -36,6 +36,7 @@ from pixelwise.flow.start import START, START_RECORD, begin_from, load_start
 from pixelwise.inference.classify import Classification, PictureScores, classify_pictures
 from pixelwise.inference.crf_search import CRFSearch
 from pixelwise.inference.evaluate import Evaluation, evaluate_network
+from pixelwise.inference.refine import Refinement
 from pixelwise.metrics import Scores
 from pixelwise.models import build
 from pixelwise.report.page import write_report
@@ -167,6 +168,7 @@ def _train_and_report(
         trained_on=tuple(name for name, _ in trained_on),
         digests=tuple(digest for _, digest in trained_on),
     )
+    tuned = _stored_by_hand(run / MODEL) if resume else None
     outcome, speeds, step = "finished", [], 0
     with clock.part("training"), log_file(run / LOG) as log:
 
@@ -222,12 +224,21 @@ def _train_and_report(
         raise TrainingError(f"no model was kept in {run}: no validation was reached; give the run more time or steps")
     best = Segmenter.load(run / MODEL)
     best.network.to(machine.device)
-    best.refinement = None  # of a run that had come to its end
+    stays, best.refinement = _tuned_by_hand(best), None  # the trial's own is tried again
     settle_precision(best, parts.whole_validation)
     trial = None
-    if plan.crf_pictures and outcome != "interrupted":
+    if tuned is not None and stays is None:
+        tell(
+            CRFTried(None, instead=f"the one that was stored ({tuned.origin}) is gone with its network; tune it again")
+        )
+    if stays is not None:
+        best.refinement = stays
+        trial = CRFTried(None, instead=f"the model's own stays ({stays.origin}), and none is tried")
+        tell(trial)
+    elif plan.crf_pictures and outcome != "interrupted":
         with clock.part("dense CRF"):
             trial = try_crf(best, parts.whole_validation, plan, tell, interrupted)
+        outcome = "interrupted" if interrupted() else outcome
     with clock.part("evaluating"):
         # after an interruption someone is waiting: the validation part is read already
         tested = parts.test if outcome != "interrupted" else None
@@ -244,11 +255,6 @@ def _train_and_report(
             progress=lambda done, total: tell(Progressed("evaluating", done, total)),
         )
         protocol = evaluation.protocol
-        if best.refinement is not None and tested is None:
-            protocol += (
-                "; the CRF's settings were chosen on this same part, so that these scores flatter it a little, but its "
-                "gain above is cross-validated"
-            )
         if len(data) < len(whole):
             protocol += f"; the pictures are spread evenly over the {len(whole)} of this part"
         best.scores = {"split": split, "protocol": protocol, "pictures": len(data)} | summary(evaluation.scores)
@@ -268,6 +274,19 @@ def _train_and_report(
     with clock.part("report"):
         report = write_report(run)
     return FitResult(best, evaluation.scores, split, run, outcome, report, None if trial is None else trial.search)
+
+
+def _tuned_by_hand(segmenter: Segmenter) -> Refinement | None:
+    """The CRF that `pixelwise tune-crf` stored, if there is one."""
+    return None if segmenter.refinement is None or is_of_trial(segmenter.refinement) else segmenter.refinement
+
+
+def _stored_by_hand(path: Path) -> Refinement | None:
+    """The same of a file; of one that is not there, or broken, so that training writes it anew, none."""
+    try:
+        return _tuned_by_hand(Segmenter.load(path))
+    except CheckpointError:
+        return None
 
 
 def _save_model(segmenter: Segmenter, path: Path) -> None:

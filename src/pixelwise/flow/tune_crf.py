@@ -1,5 +1,6 @@
 """Tune a dense CRF behind a model on pictures with masks, and store it in the model file where it helps."""
 
+import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from pixelwise.flow.evaluate import open_part, trained_with
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.crf_search import PAPER_GRID, CRFSearch, Grid, search_crf
 from pixelwise.inference.refine import Refinement
-from pixelwise.segmenter import load
+from pixelwise.segmenter import Segmenter, load
 
 ORDER = ("val", "all", "train", "test")
 """The parts of a folder, in the order in which a search looks for one; test is last, as it is there to be measured on.
@@ -28,9 +29,10 @@ class Tuned:
 
     Attributes:
         part: what the pictures are of, and which of it were left out.
-        stored: the model file that has the CRF now; None where it did not help, and nothing was written.
+        stored: the model file that has the CRF now; None where nothing was written.
         earlier: the CRF that the model had before; where nothing was stored it has it still.
         seconds: of the whole search.
+        fault: why nothing was written though it helped; "" elsewhere.
     """
 
     part: str
@@ -38,6 +40,7 @@ class Tuned:
     stored: Path | None
     earlier: Refinement | None
     seconds: float
+    fault: str = ""
 
     def to_record(self) -> dict[str, Any]:
         """What `--json` prints."""
@@ -47,6 +50,7 @@ class Tuned:
             "stored": None if self.stored is None else str(self.stored),
             "earlier": None if self.earlier is None else self.earlier.to_record(),
             "seconds": round(self.seconds, 1),
+            "fault": self.fault,
         }
 
 
@@ -65,8 +69,9 @@ def tune_crf(
     """Search the CRF's settings for a model on pictures that it was not trained on, and keep them if they help.
 
     It helps where the 95 % interval of the gain in mean IoU, measured on pictures that the settings were not chosen
-    on, lies above 0. Then the model file is written anew, whole or not at all, with the CRF in its record; the rest
-    stays as it was. Else nothing is written.
+    on, lies above 0, which is judged from `LEAST_PICTURES` on. Then the model file is written anew, whole or not at
+    all, with the CRF in its record; the rest stays as it was. Else nothing is written. A model file that cannot be
+    written after the search, or was written anew meanwhile, costs no search: `Tuned.fault` says so.
 
     Args:
         model: a model file.
@@ -79,8 +84,8 @@ def tune_crf(
     Raises:
         CheckpointError: `model` is no model file.
         BadOption: fewer than 2 pictures are asked for, or `out` exists already.
-        DataError: the model was trained on class folders, or on all these pictures; some have no masks; the file
-            cannot be written, or was changed meanwhile.
+        DataError: the model was trained on class folders, or on all these pictures; some have no masks, or none a
+            labeled pixel; the file is write-protected, or its folder.
         LabelError, ShapeError: see `open_part`.
     """
     if pictures < 2:
@@ -130,15 +135,37 @@ def tune_crf(
     )
     seconds = time.monotonic() - began
     earlier = segmenter.refinement
+    fault = ""
     if search.helped:
-        told = opened.split if opened.name == opened.split else f"{opened.split} that the model was not trained on"
+        told = "the folder" if opened.split == "all" else opened.split
+        if opened.name != opened.split:
+            told += ", without those that the model was trained on"
         segmenter.refinement = search.refinement(told)
         if earlier is None and "protocol" in segmenter.scores:
             segmenter.scores = {**segmenter.scores, "protocol": f"{segmenter.scores['protocol']}{MEASURED}"}
-        if target == model and _state(model) != state:
-            raise DataError(f"{model} was written anew while its CRF was tuned, and stays so; tune it again")
+        fault = _save(segmenter, target, changed=target == model and _state(model) != state)
+    return Tuned(opened.name, search, target if search.helped and not fault else None, earlier, seconds, fault)
+
+
+def _save(segmenter: Segmenter, target: Path, *, changed: bool) -> str:
+    """Write the model file; why that could not be, or nothing.
+
+    Args:
+        changed: the file is another one than before the search.
+    """
+    if changed:
+        return (
+            f"{target} was written anew while its CRF was tuned, and stays so: the CRF is not stored; tune it again, "
+            "or give a new model file with --out"
+        )
+    try:
         segmenter.save(target)
-    return Tuned(opened.name, search, target if search.helped else None, earlier, seconds)
+    except OSError as error:
+        return (
+            f"the model with its CRF could not be written to {target} ({error.strerror or error}), where all is as it "
+            "was; make room, or give a new model file elsewhere with --out"
+        )
+    return ""
 
 
 def _grid_with(earlier: Refinement | None) -> Grid:
@@ -160,7 +187,12 @@ def _check_target(path: Path, *, is_new: bool) -> None:
     """Refuse before the search what could not be written after it."""
     if is_new and path.exists():
         raise BadOption(f"{path} exists already; choose another --out, or leave it out to store the CRF in the model")
-    place = next(folder for folder in path.absolute().parents if folder.exists())
+    if path.exists() and not (path.stat().st_mode & 0o222 and os.access(path, os.W_OK)):  # root may write anything
+        raise DataError(
+            f"{path} is write-protected, so that no CRF is stored in it; give a new model file with --out, or make it "
+            "writable"
+        )
+    place = next(folder for folder in path.resolve().parents if folder.exists())
     try:
         with TemporaryFile(dir=place):
             pass

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from pixelwise.data.sample import adapt_channels
-from pixelwise.errors import BadOption, WeightsError
+from pixelwise.errors import BadOption, DataError, WeightsError
 from pixelwise.inference.refine import Refinement, refine
 from pixelwise.inference.views import BAND, ONCE, Run, Views, see
 from pixelwise.inference.views import probabilities_of as probabilities_of
@@ -91,10 +91,16 @@ def predict_image(
 
     Raises:
         ShapeError: the picture's channels are not the network's.
+        DataError: there is a CRF, and a pixel is no number.
         WeightsError: there is a CRF, and the network gives probabilities that are no numbers.
         BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels.
     """
     image = adapt_channels(image, normalization.channels, name=name)
+    if refinement is not None and not np.isfinite(image).all():
+        raise DataError(
+            f"{name} has pixels that are no numbers, whose colors a CRF cannot compare; mend it, or leave the CRF out "
+            "with --no-crf (crf=False)"
+        )
     normalization = normalization.of(image)  # a tile is seen in the light of its picture
     height, width = image.shape[:2]
     views = replace(views, flip=True) if flip and not views.flip else views
@@ -270,7 +276,7 @@ def _marginals(probabilities: Tensor, image: NDArray[Any], refinement: Refinemen
     try:
         return refine(probabilities, image, refinement)
     except BadOption as error:  # the widths of the Gaussians and the picture
-        raise BadOption(f"{name} cannot be refined: {error}") from error
+        raise BadOption(f"{name} cannot be refined: {error}; or leave the CRF out with --no-crf (crf=False)") from error
 
 
 def _check_finite(probabilities: Tensor, name: str) -> None:

@@ -6,8 +6,9 @@ up to a constant of each pixel and the clipping; but after averaging, as with mi
 probabilities, so that these are taken always.
 """
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Self, TypeVar
 
 import numpy as np
@@ -30,6 +31,7 @@ class Refinement:
     Attributes:
         steps: of mean field.
         origin: "tuned on 100 pictures of val: …" or "preset …, not tuned on this data"; a clause without a stop.
+        tuned_on: `picture_digest` of each picture that the settings were chosen on, sorted; empty where unknown.
 
     Raises:
         BadOption: steps is not a whole number from 0 up.
@@ -38,6 +40,7 @@ class Refinement:
     parameters: CRFParameters
     steps: int = 10
     origin: str = ""
+    tuned_on: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.steps, bool) or not isinstance(self.steps, int) or self.steps < 0:
@@ -59,20 +62,33 @@ class Refinement:
 
     def to_record(self) -> dict[str, Any]:
         """What is written into a model file."""
-        return {"parameters": self.parameters.to_record(), "steps": self.steps, "origin": self.origin}
+        record = {"parameters": self.parameters.to_record(), "steps": self.steps, "origin": self.origin}
+        return record | ({"tuned_on": list(self.tuned_on)} if self.tuned_on else {})
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
         """What `to_record` gave.
 
         Raises:
-            BadOption: a value is impossible.
+            BadOption: a name is unknown or a value impossible.
             KeyError: one is missing.
         """
+        known = [field.name for field in fields(cls)]
+        for name in record:
+            if name not in known:
+                raise BadOption(f"a CRF has no {name!r}: expected {', '.join(known)}")
         origin = record["origin"]
         if not isinstance(origin, str):
             raise BadOption(f"origin is {origin!r}: expected words")
-        return cls(CRFParameters.from_record(record["parameters"]), record["steps"], origin)
+        tuned_on = record.get("tuned_on", [])
+        if not isinstance(tuned_on, list) or not all(isinstance(digest, str) for digest in tuned_on):
+            raise BadOption("tuned_on is no list of digests of pictures")
+        return cls(CRFParameters.from_record(record["parameters"]), record["steps"], origin, tuple(tuned_on))
+
+
+def picture_digest(image: NDArray[Any]) -> str:
+    """What tells a picture (H, W, C) from others, by its pixels: 12 hexadecimal digits."""
+    return hashlib.blake2b(np.ascontiguousarray(image).tobytes(), digest_size=6).hexdigest()
 
 
 def preset_for(builder: str) -> Refinement:

@@ -179,6 +179,7 @@ class CRF(_Record):
     interval: tuple[_Share, _Share] = (None, None)
     tried: list[CRFTried] = []
     note: str = ""
+    instead: str = ""
 
     @property
     def told(self) -> str:
