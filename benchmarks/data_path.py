@@ -10,9 +10,12 @@ random crop of 321 × 321, mirrors every second one, normalizes by ImageNet's nu
 picture is resized, then cut.
 
 Before the clock runs, all must agree on a central crop, mirrored and not, of six pictures at the factors 1 and 3: masks
-in every pixel, images within four levels of 255 (at 1: a hundredth). At other factors the grids differ by a
-part of a pixel, and Pillow averages where it reduces, so they are not compared. Times are those of the processor, on
-one core; the ratios are medians over alternating rounds.
+in every pixel; images, in levels of 255, within 0.5 on average and 4 at the 99.9th percentile (at 1: a hundredth). At 3
+they are not equal: OpenCV's warpAffine, which we crop with, rounds places to 1/32 of a pixel, so that single pixels at
+hard edges are up to 4 levels from exact bilinear interpolation; Pillow is within 0.7. A crop that is one pixel aside
+differs by more than 1 level on average. At other factors the grids differ by a part of a pixel, and Pillow averages
+where it reduces, so they are not compared. Times are those of the processor, on one core; the ratios are medians over
+alternating rounds.
 """
 
 import argparse
@@ -40,6 +43,8 @@ CROP, BATCH, VOID = 321, 8, 255
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0)
 COLOR = tuple(round(value) for value in IMAGENET_MEAN)
 MEAN, DEVIATION = (np.array(values, np.float32) for values in (IMAGENET_MEAN, IMAGENET_DEVIATION))
+APART = {1: (0.01, 0.01), 3: (0.5, 4.0)}
+"""{factor: (mean, 99.9th percentile)} that images may differ by, in levels of 255"""
 
 Tensors = tuple[torch.Tensor, torch.Tensor]
 Files = tuple[Path, Path]
@@ -128,8 +133,11 @@ def our_batches(data: PairDataset, augmentation: Augmentation, crop: tuple[int, 
 def check(data: PairDataset, files: dict[str, Files], peer: bool) -> None:
     """All three give the same where nothing is drawn."""
     normalization = Normalization(IMAGENET_MEAN, IMAGENET_DEVIATION)
+    deviation = torch.from_numpy(DEVIATION)[:, None, None]
+    classes = np.full(256, VOID)  # of a value in a file: a folder's classes are those that it holds
+    for value, cls in data.labels["labels"].table.items():
+        classes[value] = cls
     for factor in (1, 3):
-        tolerance = (0.01 if factor == 1 else 4) / min(IMAGENET_DEVIATION)
         still = Augmentation(flip_horizontal=False, scales=(factor,), jitter=0)
         for index, (name, pair) in enumerate(files.items()):
             height, width = data[index].size
@@ -147,11 +155,16 @@ def check(data: PairDataset, files: dict[str, Files], peer: bool) -> None:
                     images, targets = albumentations_batch((factor,), crop, float(mirror), True)([pair])
                     others["albumentations"] = (images[0], targets[0])
                 for other, (their_image, their_target) in others.items():
-                    if not torch.equal(turned[1], their_target):
+                    if not torch.equal(turned[1], torch.from_numpy(classes)[their_target]):
                         raise SystemExit(f"{name}, factor {factor}: the mask differs from that of {other}")
-                    apart = float((turned[0] - their_image).abs().max())
-                    if apart > tolerance:
-                        raise SystemExit(f"{name}, factor {factor}: the picture differs from {other}'s by {apart:.3f}")
+                    apart = ((turned[0] - their_image).abs() * deviation).numpy()
+                    found = float(apart.mean()), float(np.percentile(apart, 99.9))
+                    if any(here > most for here, most in zip(found, APART[factor], strict=True)):
+                        raise SystemExit(
+                            f"{name}, factor {factor}: the picture differs from {other}'s by {found[0]:.2f} levels on "
+                            f"average and {found[1]:.2f} at the 99.9th percentile; at most {APART[factor][0]:g} and "
+                            f"{APART[factor][1]:g} are allowed"
+                        )
 
 
 def main() -> None:
@@ -198,7 +211,7 @@ def main() -> None:
         for name, each in times.items():
             ratio = statistics.median(b / a for a, b in zip(times["ours"], each, strict=True))
             line = f"{name:15} {statistics.median(each) * 1e3:6.2f} ms {1 / statistics.median(each):7.0f} images/s"
-            print(line + (f"   ours is {ratio:.2f}×" if name != "ours" else "   masks equal, images within 4 levels"))
+            print(line + (f"   ours is {ratio:.2f}×" if name != "ours" else "   masks equal, images alike"))
         if peer is None:
             print("albumentations is not installed")
 

@@ -27,6 +27,21 @@ never resampled.
 
 """
 
+MORE = {
+    "nyud_v2": """
+`channels=hha` reads HHA (disparity, height, angle) from `data/hha`. From the labelled file, and from `data/depth` where
+there is no `data/hha`, it is computed once, with NYUDv2's camera, and kept in the cache. For other programs:
+
+    pixelwise convert nyud hha --dataset nyud_v2,channels=hha
+    pixelwise convert FOLDER_OF_THE_MAT hha --dataset nyud_v2,channels=hha,crop=true
+
+write images/ (HHA as red, green, blue), masks/ and classes.yaml. `crop=true` is FCN's and Gupta's size, 425 × 560.
+`data/depth` does not tell where depth was filled in, so that normals are estimated there, too; of three pictures, the
+authors' own HHA is met but for a level in some pixels of one. From the labelled file these places are left out. For
+depth of another camera, or without masks: `pixelwise.data.hha.encode_folder`.
+""",
+}
+
 
 def section(one: Facts) -> str:
     """What there is to say of a data set."""
@@ -50,7 +65,7 @@ def page(known: list[Facts]) -> str:
         rows.append(f"| `{one.name}` | {classes} | {', '.join(one.splits)} |")
     parts = [HEAD + "\n".join(rows) + "\n"]
     for i, one in enumerate(known):
-        parts.append(section(one))
+        parts.append(section(one) + MORE.get(one.name, ""))
         if i + 1 == len(known) or known[i + 1].home is not one.home:
             parts.append(f"What lies where:\n\n```\n{one.layout}\n```\n")
     return "\n".join(parts)

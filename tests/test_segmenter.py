@@ -131,7 +131,7 @@ def test_evaluating_on_other_classes_is_refused(segmenter):
     class Other:
         labels = {"labels": LabelSet(("soil", "leaf"))}  # noqa: RUF012
 
-    with pytest.raises(LabelError, match="the model has the classes soil, leaf, früit, the data soil, leaf"):
+    with pytest.raises(LabelError, match="the model has the classes soil, leaf, früit, the data soil, leaf; eval"):
         pixelwise.evaluate(segmenter, Other())
 
 

@@ -7,7 +7,8 @@ PixelwiseError
 ├── UnknownName     (LookupError)  no such model, data set, recipe, option
 ├── BadOption       (TypeError)    a builder or recipe does not take this
 ├── DataError       (OSError)      files missing, unreadable or mismatched
-│   └── DataQuestion               files that can be read in several ways, and what would answer it
+│   ├── DataQuestion               files that can be read in several ways, and what would answer it
+│   └── MissingSplit               a data set has no such split, or its list or folder is not there
 ├── WeightsError    (ValueError)   names or shapes do not fit, checksum differs
 ├── SurgeryError    (ValueError)   a network cannot be changed as asked; names the layer and why
 ├── CheckpointError (ValueError)   not ours, newer format, truncated
@@ -60,6 +61,10 @@ class DataQuestion(DataError):
         super().__init__(
             f"{question} Answer with {' or '.join(f'--as {shlex.quote(answer)}' for answer in self.answers)}"
         )
+
+
+class MissingSplit(DataError):
+    """A data set has no such split, or the split's list or folder is not there; what is there but wrong is no such."""
 
 
 class WeightsError(PixelwiseError, ValueError):

@@ -41,6 +41,7 @@ from pixelwise.version import VERSION
 FORMAT = 1
 KEY = "pixelwise"
 LISTED = 30  # classes that an error lists
+_SHORT = 12  # classes up to which an error lists those of two sides
 
 
 @dataclass(frozen=True)
@@ -423,8 +424,7 @@ def evaluate_pictures(
     names = dataset.labels["labels"].names
     if names != segmenter.labels.names:
         raise LabelError(
-            f"the model has the classes {', '.join(segmenter.labels.names)}, the data {', '.join(names)}; "
-            "evaluate on data with the same classes in the same order"
+            f"{_difference(segmenter.labels.names, names)}; evaluate on data with the same classes in the same order"
         )
     if isinstance(protocol, str):
         protocol = protocol_called(protocol)
@@ -440,6 +440,21 @@ def evaluate_pictures(
         measures=measures,
         sink=sink,
         progress=progress,
+    )
+
+
+def _difference(model: Sequence[str], data: Sequence[str]) -> str:
+    """How two lists of classes differ: both where they are short, else the first difference."""
+    if max(len(model), len(data)) <= _SHORT:
+        return f"the model has the classes {', '.join(model)}, the data {', '.join(data)}"
+    place = next(
+        (i for i, (one, other) in enumerate(zip(model, data, strict=False)) if one != other),
+        min(len(model), len(data)),
+    )
+    mine, theirs = (repr(names[place]) if place < len(names) else "none" for names in (model, data))
+    return (
+        f"the model has {len(model)} classes, the data {len(data)}; the first that differs is class {place}, {mine} "
+        f"of the model, {theirs} of the data"
     )
 
 

@@ -104,6 +104,14 @@ def test_json_holds_the_protocol_the_interval_and_the_measures(place, capsys):
     assert found["protocol"].startswith("one confusion matrix over 4 pictures at the masks' own sizes, scored by fcn: ")
 
 
+def test_json_holds_null_for_a_bound_that_is_none(place, capsys):
+    """VOC's mean over classes of which some occur nowhere."""
+    (place / "voc/VOC2012/ImageSets/Segmentation/val.txt").write_text("2008_000000\n")
+    _, out, _ = run(capsys, "evaluate", "one.safetensors", *VOC, "--protocol", "voc,upper_bound", "--json")
+    assert "NaN" not in out
+    assert set(json.loads(out)["measures"]["upper_bound"]["mean_iou"].values()) == {None}
+
+
 def test_a_protocol_without_a_mean_says_which_has_one(place, capsys):
     (place / "voc/VOC2012/ImageSets/Segmentation/val.txt").write_text("2008_000000\n")
     Image.fromarray(np.zeros((30, 40), np.uint8)).save(place / "voc/VOC2012/SegmentationClass/2008_000000.png")
@@ -137,6 +145,8 @@ def test_result_files_need_no_masks(place, capsys):
     code, _, err = run(capsys, *arguments)
     assert code == 2
     assert "out exists already" in err
+    assert run(capsys, *arguments[:-1], "alone", "--competition", "comp5")[0] == 0
+    assert len(list((place / "alone/results/VOC2012/Segmentation/comp5_test_cls").iterdir())) == 2
 
 
 @pytest.mark.parametrize(
@@ -148,6 +158,12 @@ def test_result_files_need_no_masks(place, capsys):
         (["--window", "a"], 2, "--window is one number or height,width, as 713 or 512,1024, got 'a'"),
         (["--plot", "a.svg"], 2, "--plot draws the curve of one of trimap_void and trimap_labels, got neither"),
         (["--compare", "two.safetensors", "--save-results", "o"], 2, "result files are of one model"),
+        (["--competition", "comp5"], 2, "give --save-results, too"),
+        (
+            ["--dataset", "cityscapes", "--save-results", "o", "--competition", "comp5"],
+            2,
+            "comp5 names a folder of VOC's result files; give --save-results and a VOC data set",
+        ),
         (["--protocol", "camvid"], 1, "protocol camvid is for 11 classes, got 21"),
         (["--dataset", "voc2012,x=1"], 2, "the data set voc2012 has no option 'x'; it takes sbd"),
     ],

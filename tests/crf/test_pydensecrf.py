@@ -28,7 +28,7 @@ def test_its_stored_marginals(real_data, example, engine, threads):
 
 @pytest.mark.parametrize("seed", range(16))
 def test_itself_over_random_settings(seed):
-    """Where pydensecrf is installed; benchmarks/crf.py says how."""
+    """Where pydensecrf is installed; benchmarks/bench_crf.py says how."""
     peer = pytest.importorskip("pydensecrf.densecrf")
     rng = np.random.default_rng(seed)
     height, width, num_labels = (int(n) for n in rng.integers((8, 8, 2), (70, 90, 30)))

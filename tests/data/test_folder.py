@@ -40,7 +40,9 @@ class TestSeveralHeads:
             "labels": [[0, 1, 0, 255]] * 2,
             "geometric": [[255, 0, 1, 2]] * 2,
         }
-        assert "1 pictures, 2 classes (labels), 3 classes (geometric)" in data.describe()
+        assert "1 picture, 2 classes (labels), 3 classes (geometric)" in data.describe()
+        (name, _), (red, green, blue) = TWO["labels"].names, TWO["labels"].palette[0]
+        assert f"\n  labels: {name} (#{red:02x}{green:02x}{blue:02x}), " in data.describe()
 
     def test_a_pair_may_lack_any_head(self, tmp_path, pair):
         data = PairDataset(
@@ -65,6 +67,12 @@ class TestSeveralHeads:
         data = PairDataset([pair, pair], TWO, tmp_path, "test", **options).subset([1])
         assert (len(data), data.labels, data.channels, data.absent) == (1, TWO, 3, {"labels": ("b",)})
         assert data.describe().endswith("no picture has b (labels): left out of means over classes\n  told")
+
+
+def test_of_many_classes_the_first_are_told_and_where_the_others_are(tmp_path):
+    told = PairDataset([], LabelSet(tuple(f"c{i}" for i in range(150))), tmp_path, "val").describe()
+    assert "0 pictures, 150 classes\n  labels: c0 (#000000), c1 (#800000)" in told
+    assert told.endswith(", c11 (#c08000) and 138 more: labels['labels'].names, with their colors in .palette")
 
 
 def test_other_counts_are_a_note_and_a_warning_but_no_error(caplog):
@@ -106,11 +114,12 @@ def test_a_drawn_picture_is_read_scanned_and_remembered_by_its_place(tmp_path):
 
 def test_options_reach_the_data_set_and_others_are_refused(tmp_path, monkeypatch):
     def opened(root, split="train", *, size=1):
-        return root, split, size
+        return PairDataset([], LabelSet(("a", "b")), root, split, channels=size)
 
     monkeypatch.setitem(DATASETS, "odd", opened)
-    assert open_dataset("odd", tmp_path, size=3) == (tmp_path, "train", 3)
-    assert open_dataset("odd", tmp_path, "val") == (tmp_path, "val", 1)
+    for given, expected in (({"size": 3}, ("train", 3)), ({"split": "val"}, ("val", 1))):
+        found = open_dataset("odd", tmp_path, **given)
+        assert (found.name, found.root, found.split, found.channels) == ("odd", tmp_path, *expected)
     with pytest.raises(BadOption, match=r"the data set odd has no option 'sice'; it takes size"):
         open_dataset("odd", tmp_path, sice=3)
     with pytest.raises(BadOption, match=r"the data set folder has no option 'size'; it takes none"):

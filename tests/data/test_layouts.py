@@ -766,7 +766,7 @@ class TestLists:
         names = "Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist"
         assert data.labels["labels"].names == tuple(names.split())
         assert data[1].targets["labels"][0].tolist() == [0, 4, 10, 255]
-        with pytest.raises(DataError, match=r"no trainval\.txt with a picture and a mask a line under"):
+        with pytest.raises(DataError, match=r"no file .*trainval\.txt; there are lists for train, val, test: pass one"):
             open_dataset("camvid", tmp_path, "trainval")
 
     def test_a_line_that_leads_nowhere(self, tmp_path):

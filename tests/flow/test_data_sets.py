@@ -2,8 +2,10 @@
 
 import importlib.util
 import logging
+import shutil
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
 from PIL import Image
@@ -88,6 +90,89 @@ def test_pictures_without_masks_are_told_and_left_out(tmp_path, capsys):
         main(["check", str(root), "--dataset", "voc2012", "--no-page"])
     assert ended.value.code == 0
     assert "Note: test: 3 pictures have no masks and are left out" in capsys.readouterr().out
+
+
+VAL = "VOCdevkit/VOC2012/ImageSets/Segmentation/val.txt"
+
+
+def write_both(root):
+    """VOC with a list to train on, too."""
+    write_voc(root)
+    (root / VAL).with_name("train.txt").write_text("2008_000001\n")
+    (root / VAL).write_text("2008_000000\n")
+    return root
+
+
+@pytest.mark.parametrize(
+    ("written", "told"),
+    [
+        (b"", r"val\.txt is empty; expected one id a line"),
+        (b"2008_000000\n2008_000000\n", r"val\.txt lists 2008_000000, which is listed before"),
+        (b"2008_\xff\n", r"val\.txt"),
+        (b"2008_000009\n", r"val\.txt, line 1, lists 2008_000009, but"),
+    ],
+)
+def test_a_split_that_is_there_but_wrong_is_an_error_though_another_opens(tmp_path, written, told):
+    root = write_both(tmp_path)
+    assert list(layout_of("voc2012", root).splits) == ["train", "val"]
+    (root / VAL).write_bytes(written)
+    with pytest.raises(DataError, match=told):
+        layout_of("voc2012", root)
+
+
+def test_a_missing_mask_of_one_split_is_an_error_though_another_opens(tmp_path):
+    root = write_both(tmp_path)
+    (root / "VOCdevkit/VOC2012/SegmentationClass/2008_000000.png").unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(root), "--dataset", "voc2012", "--no-page"])
+    assert ended.value.code != 0
+
+
+def test_a_split_without_a_list_is_left_out_with_a_note(tmp_path):
+    root = write_both(tmp_path)
+    (root / VAL).unlink()
+    found = layout_of("voc2012", root)
+    assert list(found.splits) == ["train"]
+    assert found.notes[0] == f"val is left out: there is no file {root / VAL}"
+
+
+def write_cityscapes(root, truth, splits):
+    for split in splits:
+        for folder, end, shape in (("leftImg8bit", "leftImg8bit", (8, 9, 3)), (truth, f"{truth}_labelIds", (8, 9))):
+            save(root / folder / split / "ulm" / f"ulm_{split}_000019_{end}.png", np.full(shape, 7, np.uint8))
+    return root
+
+
+def test_a_missing_mask_of_cityscapes_is_an_error_though_train_opens(tmp_path):
+    root = write_cityscapes(tmp_path, "gtFine", ("train", "val"))
+    assert layout_of("cityscapes", root).notes[0].startswith("test is left out: no leftImg8bit/test under ")
+    shutil.rmtree(root / "gtFine/val/ulm")
+    with pytest.raises(DataError, match="no picture of val has a mask in"):
+        layout_of("cityscapes", root)
+    shutil.rmtree(root / "gtFine/val")
+    with pytest.raises(DataError, match="no leftImg8bit/val with gtFine/val under"):
+        layout_of("cityscapes", root)
+
+
+def test_the_coarse_train_extra_is_part_of_train(tmp_path):
+    root = write_cityscapes(tmp_path, "gtCoarse", ("train", "val", "train_extra"))
+    found = layout_of("cityscapes,masks=coarse", root)
+    assert {split: len(pairs) for split, pairs in found.splits.items()} == {"train": 2, "val": 1}
+    assert "train_extra is there, too: its pictures (1) are part of train" in found.notes
+
+
+def test_a_truncated_splits_mat_does_not_merge_train_and_test(tmp_path):
+    arrays = {"images": (2, 3, 6, 5), "depths": (2, 6, 5), "labels": (2, 6, 5)}
+    with h5py.File(tmp_path / "nyu_depth_v2_labeled.mat", "w") as file:
+        for name, shape in arrays.items():
+            file[name] = np.ones(shape, np.uint8)
+    assert list(layout_of("nyud_v2", tmp_path).splits) == ["all"]
+    path = tmp_path / "splits.mat"
+    savemat(path, {"trainNdxs": [[1]], "testNdxs": [[2]]})
+    assert list(layout_of("nyud_v2", tmp_path).splits) == ["train", "test"]
+    path.write_bytes(path.read_bytes()[:150])
+    with pytest.raises(DataError, match=r"splits\.mat is truncated or damaged"):
+        layout_of("nyud_v2", tmp_path)
 
 
 def test_a_data_set_without_any_mask_is_refused(tmp_path):

@@ -260,6 +260,13 @@ def test_the_papers_views_are_theirs():
     )
     assert Views().describe() == ""
     assert PAPERS["deeplab_v2"].describe() == "scores are the largest over scales 0.5, 0.75, 1 as in DeepLab v2"
+    assert Views((0.5, 1.0), flip=True, fusion="max", window=(24, 32)).describe() == (
+        "scores are the largest over scales 0.5, 1 and mirrored pictures, in windows of 24 × 32 at strides of 0.667 of "
+        "their sides, whose scores are averaged where they overlap"
+    )
+    assert Views(fusion="max", window=(24, 32)).describe() == (
+        "scores are averaged over windows of 24 × 32 at strides of 0.667 of their sides"
+    )
 
 
 def test_views_are_given_in_words():

@@ -175,6 +175,18 @@ def test_sift_flow_means_over_thirty_classes_and_scores_the_geometric_head():
     assert scores.classes_left_out >= 3
 
 
+def test_pixels_of_classes_left_out_do_not_weigh():
+    rule = dataclasses.replace(PROTOCOLS["fcn"], left_out=("b",))
+    accumulator = rule.accumulator(LabelSet(("a", "b", "c")))
+    target = np.array([0, 0, 1, 1, 1, 2])
+    accumulator.update(target, target)
+    assert accumulator.scores().frequency_weighted_iou == 1
+    accumulator.update(np.array([0, 2, 1]), np.array([0, 0, 1]))
+    # a: 3 of 4 pixels; c: 1 pixel and a false one; b weighs nothing
+    assert accumulator.scores().frequency_weighted_iou == pytest.approx((4 * 3 / 4 + 1 * 1 / 2) / 5)
+    assert "frequency-weighted IoU by their pixels" in PROTOCOLS["sift_flow"].one_line
+
+
 def test_sift_flow_asks_for_its_heads_and_names():
     labels = LabelSet(tuple(SIFT_FLOW.split()))
     accumulator = PROTOCOLS["sift_flow"].accumulator(labels)

@@ -47,6 +47,13 @@ class Form(StrEnum):
     voc = "voc"
 
 
+class Competition(StrEnum):
+    """What `evaluate` writes results for."""
+
+    comp5 = "comp5"
+    comp6 = "comp6"
+
+
 class Kind(StrEnum):
     """What `list` lists."""
 
@@ -341,6 +348,10 @@ def evaluate(
         Path | None,
         typer.Option(metavar="OUT", help="Write files for the test server of VOC or Cityscapes; no masks needed."),
     ] = None,
+    competition: Annotated[
+        Competition | None,
+        typer.Option(help="Of VOC's server: comp5 for a model trained on VOC alone; comp6 if left out."),
+    ] = None,
     plot: Annotated[
         Path | None, typer.Option(metavar="FILE.svg", help="Draw the curve of trimap_void or trimap_labels.")
     ] = None,
@@ -360,6 +371,8 @@ def evaluate(
     views = _views(scales, fusion, flip, window)
     if plot is not None:
         check_plot(protocol, plot)
+    if competition is not None and save_results is None:
+        raise BadOption("--competition names a folder of VOC's result files; give --save-results, too")
     if compare is not None and save_results is not None:
         raise BadOption("result files are of one model; leave out one of --compare and --save-results")
     segmenter = load(model)
@@ -397,6 +410,7 @@ def evaluate(
                 scales=views,
                 crf=crf,
                 results=save_results,
+                competition=None if competition is None else competition.value,
                 answers=answers,
                 classes=classes,
                 labels=None if labels is None else labels.value,

@@ -10,9 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.decode import read_image, read_mask
+from pixelwise.data.formats.finding import counted
 from pixelwise.data.sample import Image, MaskSource, Pair, Sample, adapt_channels, path_of
-from pixelwise.errors import DataError, LabelError, ShapeError
+from pixelwise.errors import LabelError, MissingSplit, ShapeError
 from pixelwise.labels import ClassMap, LabelSet
+
+_TOLD = 12  # classes that describe() names
 
 
 class PairDataset:
@@ -96,7 +99,7 @@ class PairDataset:
         return found
 
     def describe(self) -> str:
-        """Where it looked and what it counted: a line for the whole, one for each folder of pictures, and the notes."""
+        """Where it looked and what it counted: a line for the whole, one each for folders and heads, and the notes."""
         folders = Counter(
             (path_of(pair.image).parent, path_of(pair.mask).parent if pair.mask is not None else None)
             for pair in self.pairs
@@ -105,9 +108,10 @@ class PairDataset:
             f"{labels.num_classes} classes" + (f" ({head})" if len(self._labels) > 1 else "")
             for head, labels in self._labels.items()
         )
-        lines = [f"{self.split} of {self.root}: {len(self.pairs)} pictures, {classes}"]
+        lines = [f"{self.split} of {self.root}: {counted(len(self.pairs), 'picture')}, {classes}"]
         for (images, masks), count in folders.items():
             lines.append(f"  {count} from {images}" + (f" with masks from {masks}" if masks else " without masks"))
+        lines += [_told_classes(head, labels) for head, labels in self._labels.items()]
         for head, names in self.absent.items():
             lines.append(f"  no picture has {', '.join(names)} ({head}): left out of means over classes")
         lines += [f"  {note}" for note in self.notes]
@@ -127,7 +131,7 @@ def compare_counts(what: str, found: int, official: int) -> tuple[str, ...]:
     """
     if found == official:
         return ()
-    note = f"{what} has {found} pictures here, officially {official}: published scores are on all of them"
+    note = f"{what} has {counted(found, 'picture')} here, officially {official}: published scores are on all of them"
     logging.getLogger("pixelwise").warning(note)
     return (note,)
 
@@ -159,14 +163,25 @@ def chosen_split(datasets: Mapping[str, PairDataset], split: str | None, root: P
     """One of several splits by name; None takes the only one.
 
     Raises:
-        DataError: there is no such split, or several and no name.
+        MissingSplit: there is no such split, or several and no name.
     """
     if split is None and len(datasets) == 1:
         return next(iter(datasets.values()))
     if split is None or split not in datasets:
         asked = "no split was named" if split is None else f"{root} has no split {split!r}"
-        raise DataError(f"{asked}; it has {', '.join(datasets)}: pass one of them")
+        raise MissingSplit(f"{asked}; it has {', '.join(datasets)}: pass one of them")
     return datasets[split]
+
+
+def _told_classes(head: str, labels: LabelSet) -> str:
+    """A line: the classes of a head with their colors, the first of many, and where the others are."""
+    told = ", ".join(
+        f"{name} (#{red:02x}{green:02x}{blue:02x})"
+        for name, (red, green, blue) in zip(labels.names[:_TOLD], labels.palette, strict=False)
+    )
+    rest = labels.num_classes - _TOLD
+    more = f" and {rest} more: labels[{head!r}].names, with their colors in .palette" if rest > 0 else ""
+    return f"  {head}: {told}{more}"
 
 
 def _size(array: NDArray[Any]) -> str:

@@ -217,12 +217,22 @@ class FilesById:
 
 
 def files_by_id(folder: Path, extensions: Collection[str] = IMAGE_EXTENSIONS) -> FilesById:
-    """The files below a folder; none where there is no such folder."""
-    found = {}
+    """The files below a folder; none where there is no such folder.
+
+    Raises:
+        DataError: two files have one id, as 1.jpg and 1.png.
+    """
+    found: dict[str, Path] = {}
     if folder.is_dir():
         for files in files_below(folder, extensions).values():
             for file in files:
-                found[normal(file.relative_to(folder).with_suffix("").as_posix())] = file
+                name = normal(file.relative_to(folder).with_suffix("").as_posix())
+                if name in found:
+                    raise DataError(
+                        f"{folder} holds two files for {name}, {found[name].name} and {file.name}; expected one: "
+                        "take the wrong one out"
+                    )
+                found[name] = file
     return FilesById(folder, found)
 
 

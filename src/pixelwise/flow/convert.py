@@ -27,6 +27,7 @@ from PIL import Image as PillowImage
 
 from pixelwise.data.decode import read_image, read_mask, upright
 from pixelwise.data.folder import read_classes
+from pixelwise.data.formats.finding import counted
 from pixelwise.data.sample import MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics
 from pixelwise.data.values.classnames import write_classes
@@ -91,8 +92,8 @@ def convert(
         raise BadOption(f"{out} exists already; choose a new folder, so that nothing is overwritten")
     if understanding.errors and not repair:
         raise DataError(
-            f"{understanding.errors[0].message} ({len(understanding.errors)} errors in all); mend them, or let "
-            "`pixelwise check FOLDER --fix OUT` write a clean copy"
+            f"{understanding.errors[0].message} ({counted(len(understanding.errors), 'error')} in all); mend them, or "
+            "let `pixelwise check FOLDER --fix OUT` write a clean copy"
         )
     kept, changes = _chosen(understanding) if repair else (understanding.splits, [])
     total = sum(len(pairs) for pairs in kept.values())

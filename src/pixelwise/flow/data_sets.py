@@ -26,11 +26,12 @@ from pixelwise.data.sets import (
     sift_flow,
     voc,
 )
-from pixelwise.errors import BadOption, DataError, unknown_name
+from pixelwise.errors import BadOption, DataError, MissingSplit, unknown_name
 from pixelwise.labels import LabelSet
 from pixelwise.protocols.rules import USUAL
 
 _SPLITS = ("train", "val", "test")
+_EXTRA = "train_extra"  # of Cityscapes, with coarse masks
 _HEAD = "labels"
 
 
@@ -169,25 +170,28 @@ def evaluated_split(text: str) -> str:
 def layout_of(text: str, root: Path) -> Layout:
     """The pairs with masks of a named data set as a layout.
 
-    `head=NAME` among the options takes the masks of another head than the first.
+    `head=NAME` among the options takes the masks of another head than the first. A split whose list or folder is not
+    there is left out, with a note where it is one of the official ones; of Cityscapes' coarse masks train_extra is part
+    of train. Without any of them, trainval or all is taken.
 
     Raises:
-        DataError: it is not there, or no picture has a mask.
+        DataError: it is not there, a split of it is there but cannot be opened, or no picture has a mask.
         BadOption: it has no such head.
     """
     name, options = named(text)
     head = str(options.pop("head", _HEAD))
+    extra = [_EXTRA] if name == "cityscapes" and options.get("masks") == "coarse" else []
     found: dict[str, PairDataset] = {}
-    errors = []
-    for split, part in (*((split, split) for split in _SPLITS), ("trainval", "all"), ("all", "all")):
-        if part == "all" and found:
+    missing: dict[str, MissingSplit] = {}
+    for split in (*_SPLITS, *extra, "trainval", "all"):
+        if split in ("trainval", "all") and found:
             break
         try:
-            found[part] = open_dataset(name, root, split, **options)
-        except DataError as error:
-            errors.append(error)
+            found["all" if split == "trainval" else split] = open_dataset(name, root, split, **options)
+        except MissingSplit as error:  # what is there but wrong is raised
+            missing[split] = error
     if not found:
-        raise errors[0]
+        raise next(iter(missing.values()))
     first = next(iter(found.values()))
     if head not in first.labels:
         raise BadOption(f"the data set {name} has no head {head!r}; it has {', '.join(first.labels)}")
@@ -195,6 +199,9 @@ def layout_of(text: str, root: Path) -> Layout:
     notes = [
         f"{other} is there, too; --dataset {name},head={other} takes it" for other in first.labels if other != head
     ]
+    if "all" not in found and name in _KNOWN:
+        left = {split: error for split, error in missing.items() if split in _KNOWN[name][1]}
+        notes += [f"{split} is left out: {str(error).partition(';')[0]}" for split, error in left.items()]
     for part, data in found.items():
         masked = tuple(pair if head == _HEAD else _of_head(pair, head) for pair in data.pairs if pair.mask is not None)
         bare = len(data) - len(masked)
@@ -202,7 +209,10 @@ def layout_of(text: str, root: Path) -> Layout:
             notes.append(
                 f"{part}: {bare} picture{'s have no masks and are' if bare != 1 else ' has no mask and is'} left out"
             )
-        if masked:
+        if masked and part == _EXTRA:
+            splits["train"] = (*splits.get("train", ()), *masked)
+            notes.append(f"{part} is there, too: its pictures ({len(masked)}) are part of train")
+        elif masked:
             splits[part] = masked
     if not splits:
         raise DataError(f"no picture of {name} in {root} has a mask; pass the folder that holds the masks, too")

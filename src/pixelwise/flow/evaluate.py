@@ -30,7 +30,13 @@ from pixelwise.inference.views import Scales, views_of
 from pixelwise.labels import LabelSet
 from pixelwise.protocols.boundaries import TrimapCurve, plot_curves
 from pixelwise.protocols.intervals import Interval
-from pixelwise.protocols.server_files import CITYSCAPES_SIZE, Results, write_cityscapes_results, write_voc_results
+from pixelwise.protocols.server_files import (
+    CITYSCAPES_SIZE,
+    Competition,
+    Results,
+    write_cityscapes_results,
+    write_voc_results,
+)
 from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
 
 PARTS = ("test", "val", "all", "train")
@@ -71,6 +77,7 @@ def evaluate_folder(
     flip: bool = False,
     crf: bool | None = None,
     results: Path | None = None,
+    competition: Competition | None = None,
     answers: Answers = NOTHING,
     classes: Path | None = None,
     labels: LabelsFrom | None = None,
@@ -87,13 +94,14 @@ def evaluate_folder(
         flip: average the probabilities with those of the mirrored pictures.
         crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
         results: a folder for the files that the test server of VOC or Cityscapes takes; pictures need no masks then.
+        competition: of VOC's results, "comp5" for a model trained on VOC's pictures alone; "comp6" if left out.
 
     Raises:
         DataError, LabelError, ShapeError: see `open_part`.
         UnknownName: there is no such protocol or paper.
         BadOption: class folders, and an option about masks; or results of another data set.
     """
-    options = _Options(protocol, scales, flip, crf, results, dataset, progress)
+    options = _Options(protocol, scales, flip, crf, results, dataset, progress, competition)
     options.check(labels or trained_with(segmenter))
     opened = open_part(segmenter, folder, dataset=dataset, split=split, answers=answers, classes=classes, labels=labels)
     return opened.name, _evaluated(segmenter, opened, options)
@@ -187,6 +195,7 @@ class _Options:
     results: Path | None
     dataset: str | None
     progress: Callable[[int, int], None] | None
+    competition: Competition | None = None
 
     def check(self, labels: LabelsFrom) -> None:
         """Refuse what cannot be, before anything is read.
@@ -205,6 +214,11 @@ class _Options:
                     "class folders count whole pictures, seen once or mirrored; leave out --protocol, --scales, "
                     "--window and --save-results"
                 )
+        if self.competition is not None and (self.results is None or self.server() != "voc"):
+            raise BadOption(
+                f"{self.competition} names a folder of VOC's result files; give --save-results and a VOC data set, or "
+                "leave out --competition"
+            )
         if self.results is not None:
             self.server()
             if self.results.exists() and (not self.results.is_dir() or any(self.results.iterdir())):
@@ -247,7 +261,8 @@ def _evaluated(segmenter: Segmenter, opened: "OpenedPart", options: _Options) ->
         def sink(results: Results) -> object:
             if options.server() == "voc":
                 year = 2011 if data.name == "voc2011" else 2012
-                return write_voc_results(results, out, split=data.split, year=year)
+                competition = options.competition or "comp6"
+                return write_voc_results(results, out, competition=competition, split=data.split, year=year)
             values: Literal["train_ids", "ids"] = "train_ids" if data.labels["labels"].num_classes == 19 else "ids"
             return write_cityscapes_results(results, out, values=values, size=RESULT_SIZE)
 

@@ -281,5 +281,5 @@ def _record(found: Measured) -> Any:
         return found.to_record()
     return {
         "note": found[0].one_line.partition("; ")[2] if found else "",
-        "mean_iou": {str(bound.factor): round(bound.scores.mean_iou, 6) for bound in found},
+        "mean_iou": {str(bound.factor): bound.scores.to_record()["mean_iou"] for bound in found},
     }

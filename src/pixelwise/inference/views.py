@@ -101,16 +101,21 @@ class Views:
 
     def describe(self) -> str:
         """What is fused, in one clause; empty where there is nothing to fuse."""
-        seen = []
+        seen, within = [], ""
+        largest = self.fusion == "max" and (len(self.scales) > 1 or self.flip)
         if self.scales != (1.0,) or self.long_side is not None:
             of = f" of a longer side of {self.long_side}" if self.long_side is not None else ""
             scales = ", ".join(f"{s:g}" for s in self.scales)
             seen.append(f"scale{'s' if len(self.scales) > 1 else ''} {scales}{of}")
         if self.window is not None:
             height, width = self.window
-            seen.append(f"windows of {height} × {width} at strides of {self.stride:.3g} of their sides")
+            windows = f"windows of {height} × {width} at strides of {self.stride:.3g} of their sides"
+            if largest:
+                within = f", in {windows}, whose scores are averaged where they overlap"
+            else:
+                seen.append(windows)
         if self.fusion == "max":
-            how = "scores are the largest over"
+            how = f"scores are {'the largest' if largest else 'averaged'} over"
             seen += ["mirrored pictures"] if self.flip else []
         else:
             how = "probabilities are averaged over"
@@ -118,7 +123,7 @@ class Views:
                 seen.append("mirrored pictures" + (" (scores added)" if self.mirrored == "sum" else ""))
         if not seen:
             return ""
-        return f"{how} {' and '.join(seen)}" + (f" as in {self.source}" if self.source else "")
+        return f"{how} {' and '.join(seen)}{within}" + (f" as in {self.source}" if self.source else "")
 
     def to_record(self) -> dict[str, Any]:
         """Plain values for JSON."""

@@ -44,7 +44,8 @@ class Protocol:
             not-a-number. With "needs target" a class that is in no target is left out, even if it is predicted.
         epsilon: added to the denominators of IoU and accuracy.
         ignored: names of classes whose target pixels are void, and that are in no mean.
-        left_out: names of classes that are counted but in no mean.
+        left_out: names of classes that are counted but in no mean; frequency-weighted IoU is of the others, by their
+            pixels.
         accumulator_type: what counts; an `Accumulator`.
     """
 
@@ -273,7 +274,7 @@ class Accumulator:
         classes = self.per_class(matrices)
         hit = np.diagonal(matrices[..., : self.num_classes], axis1=-2, axis2=-1)
         counted = matrices.sum((-1, -2))
-        weights = classes.pixels
+        weights = np.where(self._in_mean, classes.pixels, 0)  # a class without IoU would count as 0
         return {
             "mean_iou": self._mean(classes.iou, self.protocol.absent),
             "mean_accuracy": self._mean(classes.recall, "zero" if self.protocol.absent == "zero" else "left out"),

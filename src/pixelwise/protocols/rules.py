@@ -50,8 +50,8 @@ PROTOCOLS: dict[str, Protocol] = {
             "sift_flow",
             _FCN + "; siftflow_layers",
             f"{_VOID}; the geometric head is counted by itself",
-            "means over 30 of 33 classes: cow, desert and moon are in no test picture; the 3 geometric classes by "
-            "pixel accuracy",
+            "means over 30 of 33 classes, frequency-weighted IoU by their pixels: cow, desert and moon are in no test "
+            "picture; the 3 geometric classes by pixel accuracy",
             extra=("geometric_pixel_accuracy",),
             num_classes=33,
             heads=(("geometric", 3),),

@@ -25,6 +25,9 @@ from pixelwise.protocols.cityscapes import IDS, to_ids
 Results = Iterable[tuple[str, NDArray[Any]]]
 """(name of the picture, predicted classes (H, W) at the picture's own size)"""
 
+Competition = Literal["comp5", "comp6"]
+"""Of VOC's server; see this module's first lines."""
+
 VOC_CLASSES = 21
 CITYSCAPES_SIZE = (1024, 2048)
 
@@ -36,7 +39,7 @@ def write_voc_results(
     results: Results,
     out: Path | str,
     *,
-    competition: Literal["comp5", "comp6"] = "comp6",
+    competition: Competition = "comp6",
     split: str = "test",
     year: int = 2012,
 ) -> Path:

@@ -6,7 +6,7 @@ from PIL import Image
 
 from pixelwise.data import open_dataset
 from pixelwise.data.sets.camvid import LABELS, SEMSEG_LABELS
-from pixelwise.errors import BadOption, DataError, LabelError
+from pixelwise.errors import BadOption, DataError, LabelError, MissingSplit
 
 SEGNET = "Sky Building Pole Road Pavement Tree SignSymbol Fence Car Pedestrian Bicyclist".split()
 SEMSEG = "Building Tree Sky Car SignSymbol Road Pedestrian Fence Column_Pole Sidewalk Bicyclist".split()
@@ -78,6 +78,8 @@ def test_what_is_missing_or_wrong_is_told(tmp_path):
     path.write_text(path.read_text() + path.read_text().splitlines()[0])
     with pytest.raises(DataError, match=r"train\.txt lists .*train_00000\.png 2 times; expected each picture once"):
         open_dataset("camvid", tmp_path)
+    with pytest.raises(MissingSplit, match=r"no file .*tset\.txt; there are lists for train, val, test: pass one of"):
+        open_dataset("camvid", tmp_path, "tset")
     Image.fromarray(np.full((6, 8), 12, np.uint8)).save(tmp_path / "CamVid/valannot/val_00000.png")
     with pytest.raises(LabelError, match=r"val_00000\.png holds the value 12 at row 0, column 0"):
         open_dataset("camvid", tmp_path, "val")[0]

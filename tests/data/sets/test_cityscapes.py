@@ -243,8 +243,8 @@ class TestSplits:
         frame(tmp_path, "val", "lindau", 1)
         with caplog.at_level(logging.WARNING, logger="pixelwise"):
             told = open_dataset("cityscapes", tmp_path, "val").describe()
-        assert "has 1 pictures here, officially 500" in told and "officially 500" in caplog.text
-        assert f"val of {tmp_path}: 1 pictures, 19 classes" in told and "gtFine/val/lindau" in told
+        assert "has 1 picture here, officially 500" in told and "officially 500" in caplog.text
+        assert f"val of {tmp_path}: 1 picture, 19 classes" in told and "gtFine/val/lindau" in told
 
     def test_what_is_missing(self, tmp_path):
         with pytest.raises(DataError, match=r"no leftImg8bit/val with gtFine/val under .*leftImg8bit is in leftImg8bi"):

@@ -3,6 +3,7 @@
 import functools
 import io
 import logging
+import shutil
 import sys
 import types
 
@@ -12,6 +13,7 @@ import pytest
 from PIL import Image
 from scipy.io import savemat
 
+from pixelwise.cli.main import main
 from pixelwise.data import open_dataset
 from pixelwise.data.answers import Answers
 from pixelwise.data.find import find_layout
@@ -270,6 +272,10 @@ class TestTheLabelledFile:
             DataError, match=r"splits\.mat names picture 4 in trainNdxs, but .* holds 1–3; download both"
         ):
             open_dataset("nyud_v2", tmp_path)
+        for numbers, told in ([[1], [2], [1]], "picture 1 twice"), (np.zeros((0, 0)), "no picture"):
+            savemat(tmp_path / "splits.mat", {"trainNdxs": numbers})
+            with pytest.raises(DataError, match=rf"splits\.mat names {told} in trainNdxs; expected each picture once"):
+                open_dataset("nyud_v2", tmp_path)
         with pytest.raises(DataError, match=r"splits\.mat holds no testNdxs; expected trainNdxs and testNdxs"):
             open_dataset("nyud_v2", tmp_path, "test")
         (tmp_path / "splits.mat").write_bytes((tmp_path / "splits.mat").read_bytes()[:150])
@@ -360,6 +366,43 @@ class TestTheOtherPackagings:
         assert [p.name for p in open_dataset("nyud_v2", fcn / "nyud", "trainval").pairs] == ["img_5001", "img_5002"]
         (fcn / "nyud/trainval.txt").write_text("5002\n")
         assert [p.name for p in open_dataset("nyud_v2", fcn, "trainval").pairs] == ["img_5002"]
+
+    def test_hha_is_made_of_depth_where_there_is_none(self, fcn):
+        shutil.rmtree(fcn / "nyud/data/hha")
+        depth = np.array(Image.open(fcn / "nyud/data/depth/img_5003.png"))
+        expected = hha(depth * 0.001, COLOR_CAMERA.cropped(45, 40))
+        data = open_dataset("nyud_v2", fcn, "test", channels="hha")
+        assert (data[0].image == expected).all()
+        assert "which does not tell where depth was filled in" in data.describe()
+        both = open_dataset("nyud_v2", fcn, "test", channels="rgb_hha")[0].image
+        color = np.array(Image.open(fcn / "nyud/data/images/img_5003.png"))
+        assert (both == np.concatenate([color, expected], 2)).all()
+        Image.new("RGB", (5, 4)).save(fcn / "nyud/data/images/img_5003.png")
+        with pytest.raises(DataError, match=r"img_5003\.png is 4 × 6, .* is 4 × 5 × 3; expected depth of"):
+            open_dataset("nyud_v2", fcn, "test", channels="rgb_hha")[0]
+        Image.new("RGB", (6, 4)).save(fcn / "nyud/data/depth/img_5003.png")
+        with pytest.raises(DataError, match=r"img_5003\.png has 3 channels; expected depth in one"):
+            open_dataset("nyud_v2", fcn, "test", channels="hha")[0]
+
+    @pytest.mark.parametrize("form", ["fcn", "labelled"])
+    def test_convert_writes_hha(self, fcn, form, capsys):
+        """As `docs/reference/datasets.md` says, with a bar."""
+        if form == "fcn":
+            shutil.rmtree(fcn / "nyud/data/hha")
+            root, options, name, split = fcn / "nyud", "channels=hha", "img_5002", "val"
+            depth, missing = np.array(Image.open(root / "data/depth/img_5002.png")) * 0.001, None
+        else:
+            arrays = write_labeled(fcn / "labelled", (480, 640))
+            root, options = fcn / "labelled", "channels=hha,crop=true"
+            name, split = "img_5002", "test"
+            depth, raw = (arrays[key][45:470, 40:600, 1] for key in ("depths", "rawDepths"))
+            missing = raw == 0
+        with pytest.raises(SystemExit) as ended:
+            main(["convert", str(root), str(fcn / "out"), "--dataset", f"nyud_v2,{options}"])
+        assert ended.value.code == 0, capsys.readouterr()
+        written = np.array(Image.open(fcn / "out/images" / split / f"{name}.png"))
+        assert (written == hha(depth, COLOR_CAMERA.cropped(45, 40), missing=missing)).all()
+        assert (fcn / "out/masks" / split / f"{name}.png").is_file()
 
     def test_refused(self, fcn):
         with pytest.raises(BadOption, match=r"classes=894 are in nyu_depth_v2_labeled\.mat alone, which is not under"):

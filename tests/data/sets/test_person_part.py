@@ -232,6 +232,14 @@ def test_both_published_numbers_are_official(tmp_path, count, told):
     assert len(data) == count and ("officially 1716" in data.describe()) == told
 
 
+def test_a_missing_mask_of_val_is_an_error_though_train_opens(tmp_path):
+    png_form(tmp_path)
+    assert list(look_at(tmp_path, dataset="person_part").splits) == ["train", "val"]
+    (tmp_path / "pascal_person_part/pascal_person_part_gt/b.png").unlink()
+    with pytest.raises(DataError, match=r"val\.txt, line 1, lists b, but .*pascal_person_part_gt has no such file"):
+        look_at(tmp_path, dataset="person_part")
+
+
 def test_what_is_missing_or_damaged_is_told(tmp_path):
     with pytest.raises(DataError, match=r"no pascal_person_part_gt and no Annotations_Part under .*trainval\.tar\.gz"):
         open_dataset("person_part", tmp_path)

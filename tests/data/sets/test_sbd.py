@@ -99,7 +99,7 @@ def test_what_is_missing_or_damaged_is_told(tmp_path):
         open_dataset("sbd", tmp_path)
     write_sbd(tmp_path, train="ab")
     home = tmp_path / "benchmark_RELEASE/dataset"
-    with pytest.raises(DataError, match=r"there is no file .*val\.txt"):
+    with pytest.raises(DataError, match=r"there is no file .*val\.txt; there are lists for train: pass one of them"):
         open_dataset("sbd", tmp_path, "val")
     mat = home / "cls/a.mat"
     mat.write_bytes(mat.read_bytes()[:200])

@@ -75,9 +75,9 @@ def test_the_test_split_tells_the_classes_that_it_lacks(sift):
     assert [pair.name for pair in data.pairs] == ["forest_b"] and data.absent == {"labels": ABSENT}
     assert data.subset([0]).absent == data.absent and not open_dataset("sift_flow", root).absent
     told = data.describe()
-    assert "1 pictures, 33 classes (labels), 3 classes (geometric)" in told
+    assert "1 picture, 33 classes (labels), 3 classes (geometric)" in told
     assert "no picture has cow, desert, moon (labels): left out of means over classes" in told
-    assert "has 1 pictures here, officially 200" in told
+    assert "has 1 picture here, officially 200" in told
 
 
 def test_lists_tell_the_splits_and_those_beside_count_also(tmp_path):

@@ -129,6 +129,15 @@ def test_a_list_that_is_not_there(tmp_path):
     write_voc(tmp_path, 2012, {"train": "a", "val": "b"})
     with pytest.raises(DataError, match=r"no file .*test\.txt; there are lists for train, val: .* a download of its"):
         open_dataset("voc2012", tmp_path, "test")
+    assert names(open_dataset("voc2012", tmp_path, "trainval")) == ["a", "b"]
+
+
+def test_two_files_of_one_name_are_refused_by_both_names(tmp_path):
+    write_voc(tmp_path, 2012, {"train": "a", "val": "b"})
+    picture = next(tmp_path.rglob("JPEGImages/a.*"))
+    picture.with_suffix(".png").write_bytes(picture.read_bytes())
+    with pytest.raises(DataError, match=r"JPEGImages holds two files for a, a\.jpg and a\.png; expected one"):
+        open_dataset("voc2012", tmp_path)
 
 
 def touch(folder, ids, end):

@@ -4,8 +4,9 @@
                          annotations/{training,validation}/….png        0 other (void), 1–150
                          objectInfo150.txt                              number and names of each class
 
-A plain folder, known by its stems; 20 210 and 2 000 pictures. The names are the first ones of objectInfo150.txt, or the
-usual short ones. The pictures of the test set, which have no masks, are a download of their own: release_test/testing.
+A plain folder, known by its stems; 20 210 and 2 000 pictures. The names are always the usual short ones;
+objectInfo150.txt, whose copies differ in them, is not read. The pictures of the test set, which have no masks, are a
+download of their own: release_test/testing.
 Source: Zhou et al. 2017; spec, data sets §2.9.
 """
 
@@ -14,10 +15,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from pixelwise.data.folder import PairDataset, compare_counts
-from pixelwise.data.layout import Layout, checked_folder, directories, read_text
+from pixelwise.data.layout import Layout, checked_folder, directories
 from pixelwise.data.lists import files_by_id
 from pixelwise.data.sample import Pair, path_of
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, MissingSplit
 from pixelwise.labels import VOID, Color, LabelSet
 
 _NAMES = (
@@ -68,23 +69,27 @@ def ade20k(root: str | Path, split: str = "train") -> PairDataset:
         split: "train" (20 210), "val" (2 000); "test", which has no masks.
 
     Raises:
+        MissingSplit: there is no such split, or not its folders.
         DataError: a folder is missing, or a picture has no mask.
     """
     folder = checked_folder(root)
     if split not in _COUNTS:
-        raise DataError(f"ade20k has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
+        raise MissingSplit(f"ade20k has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
     places = directories(folder, 2)
     if split == "test":
         home = next((d for d in places if any((d / test).is_dir() for test in _TESTS)), None)
         if home is None:
-            raise DataError(f"no {' or '.join(_TESTS)} under {folder}; pass the folder above (download: {_TEST_SITE})")
+            raise MissingSplit(
+                f"no {' or '.join(_TESTS)} under {folder}; pass the folder above (download: {_TEST_SITE})"
+            )
         images = next(home / test for test in _TESTS if (home / test).is_dir())
         pairs = [Pair(file, None, name) for name, file in files_by_id(images).files.items()]
     else:
         part = _FOLDERS[split]
         home = next((d for d in places if all((d / p / part).is_dir() for p in ("images", "annotations"))), None)
         if home is None:
-            raise DataError(
+            lone = any((d / "images" / part).is_dir() for d in places)
+            raise (DataError if lone else MissingSplit)(
                 f"no images/{part} with annotations/{part} under {folder} or up to two folders below; pass "
                 f"ADEChallengeData2016 (download: {_SITE})"
             )
@@ -100,7 +105,7 @@ def ade20k(root: str | Path, split: str = "train") -> PairDataset:
     official = _COUNTS[split]
     count = len(pairs) if len(pairs) in official else official[0]
     notes = compare_counts(f"{split} of ADE20K in {home}", len(pairs), count)
-    return PairDataset(pairs, _labels(home), home, split, channels=3, notes=notes)
+    return PairDataset(pairs, LABELS, home, split, channels=3, notes=notes)
 
 
 def ade20k_named(layout: Layout) -> Layout:
@@ -108,20 +113,4 @@ def ade20k_named(layout: Layout) -> Layout:
     masks = [path_of(pair.mask) for pairs in layout.splits.values() for pair in pairs if pair.mask is not None]
     if not masks or not all(_STEM.fullmatch(mask.stem) for mask in masks):
         return layout
-    return replace(layout, name=f"ADE20K's 150 classes: {layout.name}", labels=(_labels(layout.root),))
-
-
-def _labels(root: Path) -> LabelSet:
-    """The challenge's classes, with the names of objectInfo150.txt at `root` or below where it is complete."""
-    path = next(
-        (path for path in (root / "objectInfo150.txt", *root.glob("*/objectInfo150.txt")) if path.is_file()), None
-    )
-    if path is None:
-        return LABELS
-    rows = [line.split("\t") for line in read_text(path).splitlines()[1:] if line.strip()]
-    names = [row[-1].split(",")[0].strip() for row in rows]
-    if len(names) != len(LABELS.names) or [row[0].strip() for row in rows] != [str(i + 1) for i in range(len(rows))]:
-        return LABELS
-    twice = {name for name in names if names.count(name) > 1}
-    names = [row[-1].strip() if name in twice else name for row, name in zip(rows, names, strict=True)]
-    return LabelSet(tuple(names), LABELS.palette, LABELS.table)
+    return replace(layout, name=f"ADE20K's 150 classes: {layout.name}", labels=(LABELS,))

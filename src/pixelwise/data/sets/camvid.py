@@ -18,7 +18,7 @@ from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.layout import Layout, checked_folder, directories, read_text
 from pixelwise.data.lists import list_home, list_layout, listed_pairs, lists_in
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, MissingSplit
 from pixelwise.labels import VOID, Color, LabelSet
 
 _CLASSES: tuple[tuple[str, Color], ...] = (  # in the order of the training prototxt
@@ -75,7 +75,8 @@ def camvid(root: str | Path, split: str = "train", *, order: Order = "segnet") -
             as networks have them that were trained there. The files are SegNet's in both.
 
     Raises:
-        DataError: there is no such list, it names a picture twice, or a file that it names is missing.
+        MissingSplit: there is no such list.
+        DataError: there are no lists, it names a picture twice, or a file that it names is missing.
         BadOption: no such order.
     """
     if order not in get_args(Order):
@@ -89,10 +90,13 @@ def camvid(root: str | Path, split: str = "train", *, order: Order = "segnet") -
                 f"{original} is of CamVid's original masks in 32 colors; the table that merges these into 11 classes "
                 f"is not known for certain, so they are not read: take the folder CamVid of {_SITE}"
             )
-        raise DataError(
-            f"no {split}.txt with a picture and a mask a line under {root} or up to two folders below; pass the folder "
-            f"that holds it (download: CamVid of {_SITE})"
-        )
+        if home is None:
+            raise MissingSplit(
+                f"no {split}.txt with a picture and a mask a line under {root} or up to two folders below; pass the "
+                f"folder that holds it (download: CamVid of {_SITE})"
+            )
+        there = ", ".join(path.stem for paths in lists_in(home).values() for path in paths)
+        raise MissingSplit(f"there is no file {home / f'{split}.txt'}; there are lists for {there}: pass one of them")
     found, faults = listed_pairs(home / f"{split}.txt", home)
     if faults:
         raise DataError(faults[0].message)

@@ -29,7 +29,7 @@ from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.formats.finding import read_json, size_of
 from pixelwise.data.layout import Fault, Layout, checked_folder, directories
 from pixelwise.data.sample import DrawnMask, MaskSource, Pair, path_of
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, MissingSplit
 from pixelwise.labels import VOID, Color, LabelSet, pack_color
 
 
@@ -193,14 +193,15 @@ def cityscapes(
 
     Raises:
         BadOption: no such masks or classes, or fine masks of train_extra.
-        DataError: there is no such split, or a picture has no mask.
+        MissingSplit: there is no such split, or not its pictures.
+        DataError: the masks of a split are missing, or a picture has none.
     """
     if masks not in get_args(Masks) or classes not in get_args(Classes):
         wrong, values = ("masks", get_args(Masks)) if masks not in get_args(Masks) else ("classes", get_args(Classes))
         got = masks if wrong == "masks" else classes
         raise BadOption(f"{wrong} is one of {', '.join(values)}, got {got!r}")
     if split not in _COUNTS:
-        raise DataError(f"cityscapes has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
+        raise MissingSplit(f"cityscapes has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
     if split == "train_extra" and masks == "fine":
         raise BadOption("train_extra has coarse masks alone; pass masks='coarse'")
     truth = _TRUTHS[masks]
@@ -294,7 +295,8 @@ def _places(folder: Path, split: str, truth: str) -> tuple[Path, Path | None]:
     """(the folder of a split's pictures, that of its masks or None for the test set), at `folder` or one below.
 
     Raises:
-        DataError: one is missing.
+        MissingSplit: there are no pictures.
+        DataError: there are pictures, but no masks.
     """
     homes = directories(folder, 1)
     images = next((home / "leftImg8bit" / split for home in homes if (home / "leftImg8bit" / split).is_dir()), None)
@@ -304,7 +306,7 @@ def _places(folder: Path, split: str, truth: str) -> tuple[Path, Path | None]:
     missing = "leftImg8bit" if images is None else truth
     package = "leftImg8bit_trainextra.zip" if (missing, split) == ("leftImg8bit", "train_extra") else _PACKAGES[missing]
     both = f"leftImg8bit/{split}" + (f" with {truth}/{split}" if split != "test" else "")
-    raise DataError(
+    raise (MissingSplit if images is None else DataError)(
         f"no {both} under {folder}; pass the folder that holds both ({missing} is in {package}, download: {_SITE})"
     )
 

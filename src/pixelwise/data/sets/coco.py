@@ -31,7 +31,7 @@ from pixelwise.data.formats.shapes import Drawing, area, pixels
 from pixelwise.data.layout import checked_folder, directories, normal
 from pixelwise.data.sample import DrawnMask, Pair
 from pixelwise.data.sets.voc import LABELS as VOC_LABELS
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, MissingSplit
 from pixelwise.labels import VOID, VOID_16, LabelSet
 
 VOC_CLASSES: dict[int, str] = {
@@ -93,14 +93,15 @@ def coco(
 
     Raises:
         BadOption: no such classes or year.
-        DataError: the JSON or a picture is missing, or the JSON is damaged or holds an object without outline.
+        MissingSplit: there is no such split, or not its JSON or folder of pictures.
+        DataError: a picture is missing, or the JSON is damaged or holds an object without outline.
     """
     if classes not in get_args(Classes):
         raise BadOption(f"classes is one of {', '.join(get_args(Classes))}, got {classes!r}")
     if year is not None and year not in _YEARS:
         raise BadOption(f"year is 2017 or 2014, got {year!r}")
     if split not in _LISTS:
-        raise DataError(f"coco has no split {split!r}; it has {', '.join(_LISTS)}: pass one of them")
+        raise MissingSplit(f"coco has no split {split!r}; it has {', '.join(_LISTS)}: pass one of them")
     home, chosen_year = _home(checked_folder(root), split, year)
     path = home / "annotations" / f"{_LISTS[split]}{chosen_year}.json"
     index = coco_index(path)
@@ -269,7 +270,7 @@ def _home(folder: Path, split: str, year: int | None) -> tuple[Path, int]:
     """(the folder that holds annotations, the year).
 
     Raises:
-        DataError: there is no JSON for the split.
+        MissingSplit: there is no JSON for the split.
     """
     years = _YEARS if year is None else (year,)
     for home in directories(folder, 1):
@@ -277,7 +278,7 @@ def _home(folder: Path, split: str, year: int | None) -> tuple[Path, int]:
             if (home / "annotations" / f"{_LISTS[split]}{one}.json").is_file():
                 return home, one
     expected = " or ".join(f"annotations/{_LISTS[split]}{one}.json" for one in years)
-    raise DataError(
+    raise MissingSplit(
         f"no {expected} under {folder}; pass the folder that holds annotations (it is in {_PACKAGES[split]}{years[0]}"
         f".zip, download: {_SITE}), or open other COCO JSON files as `folder`"
     )
@@ -287,11 +288,12 @@ def _pictures(home: Path, name: str, index: CocoIndex) -> Path:
     """The folder of a split's pictures, all of which are there.
 
     Raises:
-        DataError: it is missing, or a picture in it.
+        MissingSplit: there is no such folder.
+        DataError: a picture is missing in it.
     """
     folder = next((place for place in (home / name, home / "images" / name) if place.is_dir()), None)
     if folder is None:
-        raise DataError(f"no {name} or images/{name} in {home}; unpack {name}.zip there (download: {_SITE})")
+        raise MissingSplit(f"no {name} or images/{name} in {home}; unpack {name}.zip there (download: {_SITE})")
     with os.scandir(folder) as entries:
         there = {entry.name for entry in entries}
     missing = [written for written in index.names if _base(written) not in there]

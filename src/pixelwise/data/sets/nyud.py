@@ -19,7 +19,7 @@ Source: Silberman et al. 2012; Gupta et al. 2013 (40 classes); Long et al. 2015;
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,12 +33,13 @@ from pixelwise.data.decode import decode_image
 from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.hha import Camera, hha, write_hha
 from pixelwise.data.layout import ARRAY_EXTENSIONS, Layout, checked_folder, directories, read_text
-from pixelwise.data.lists import files_by_id, lists_in, pairs_by_id, pairs_by_lists, split_by_ids, told_lists
+from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, split_by_ids, told_lists
 from pixelwise.data.plain import plain_layout
 from pixelwise.data.sample import Channels, DrawnImage, DrawnMask, Image, ImageSource, Pair, path_of
 from pixelwise.data.scan import cache_folder
+from pixelwise.data.sets.voc import listed_pairs
 from pixelwise.data.values.classnames import FILES
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, MissingSplit
 from pixelwise.labels import VOID, VOID_16, LabelSet
 
 _NAMES = (
@@ -119,8 +120,9 @@ def nyud_v2(
         channels: what a picture holds.
             "rgb": (H, W, 3) uint8.
             "depth": (H, W, 1) uint16, millimeters, holes filled, 0 where nothing is known.
-            "hha": (H, W, 3) uint8, `pixelwise.data.hha`; from the labelled file computed when asked for, and kept in
-            the cache.
+            "hha": (H, W, 3) uint8, `pixelwise.data.hha`; from the labelled file, and from data/depth of FCN's packaging
+            where there is no data/hha, computed when asked for, and kept in the cache. data/depth does not tell where
+            it was filled in, so that normals are estimated from filled depth, too.
             "rgbd": (H, W, 4) float32, red, green, blue / 255 and ln(millimeters) / 255; on the scale 0–255 that
             normalizations have, depth is FCN's ln(millimeters), with mean 7.844.
             "rgb_hha": (H, W, 6) uint8.
@@ -157,7 +159,7 @@ def nyud_v2(
         asked = f"channels={channels!r}" if channels != "rgb" else "crop=True"
         raise BadOption(f"{layout.root} holds files side by side, of which rgb is read as it is, not {asked}")
     if split not in layout.splits:
-        raise DataError(f"{layout.root} has no split {split!r}; it has {', '.join(layout.splits)}: pass one of them")
+        raise MissingSplit(f"{layout.root} has no split {split!r}; it has {', '.join(layout.splits)}: pass one of them")
     return PairDataset(layout.splits[split], label_set(classes, first=0), layout.root, split)
 
 
@@ -280,17 +282,15 @@ def _fcn(home: Path, split: str, channels: Kind, classes: int) -> PairDataset:
     if split == "trainval" and not lists[0].is_file():
         lists = [home / "train.txt", home / "val.txt"]
     images, masks = files_by_id(home / "data" / "images"), files_by_id(home / "segmentation", ARRAY_EXTENSIONS)
-    pairs: list[Pair] = []
     for path in lists:
         if not path.is_file():
-            raise DataError(f"there is no {path}; expected a list with the number of a picture on each line")
-        listed, faults = pairs_by_id(path, images, masks, "img_")
-        if faults:
-            raise DataError(faults[0].message)
-        pairs += listed
+            raise MissingSplit(f"there is no {path}; expected a list with the number of a picture on each line")
+    pairs = listed_pairs(lists, images, masks, start="img_")
     labels = _labels(home) if classes == 40 else label_set(classes, first=1)
-    pairs = [replace(pair, image=_fcn_picture(home, pair, channels)) for pair in pairs]
+    pairs = tuple(replace(pair, image=_fcn_picture(home, pair, channels)) for pair in pairs)
     notes = compare_counts(f"{split} of NYUDv2 in {home}", len(pairs), _COUNTS.get(split, len(pairs)))
+    if "hha" in channels and not (home / "data" / "hha").is_dir():
+        notes = (*notes, "HHA is made of data/depth, which does not tell where depth was filled in")
     return PairDataset(pairs, labels, home, split, notes=(*notes, *_told(channels)))
 
 
@@ -300,6 +300,9 @@ def _fcn_picture(home: Path, pair: Pair, channels: Kind) -> ImageSource:
         return color
     part = "hha" if "hha" in channels else "depth"
     file = home / "data" / part / f"{color.stem}.png"
+    depth = home / "data" / "depth" / file.name
+    if part == "hha" and not file.parent.is_dir() and depth.is_file():
+        return EncodedDepth(depth, (color, depth) if channels == "rgb_hha" else (depth,))
     if not file.is_file():
         remedy = (
             "make them with pixelwise.data.hha.encode_folder from data/depth, camera COLOR_CAMERA.cropped(45, 40)"
@@ -373,10 +376,10 @@ def _split(path: Path, split: str, count: int) -> list[int]:
     """The places, from 0, of a split in the labelled file."""
     variable = {"train": "trainNdxs", "trainval": "trainNdxs", "test": "testNdxs"}.get(split)
     if variable is None:
-        raise DataError(f"{path} has no split {split!r}; it has train, test and all: pass one of them")
+        raise MissingSplit(f"{path} has no split {split!r}; it has train, test and all: pass one of them")
     splits = path.parent / "splits.mat"
     if not splits.is_file():
-        raise DataError(f"no splits.mat beside {path}; download it ({_SITE}) or take the split all")
+        raise MissingSplit(f"no splits.mat beside {path}; download it ({_SITE}) or take the split all")
     try:
         from scipy.io import loadmat
     except ImportError as error:
@@ -392,6 +395,10 @@ def _split(path: Path, split: str, count: int) -> list[int]:
         raise DataError(
             f"{splits} names picture {wrong[0]} in {variable}, but {path} holds 1–{count}; download both again"
         )
+    once, counts = np.unique(numbers, return_counts=True)
+    if not numbers.size or counts.max() > 1:
+        told = f"names picture {once[counts.argmax()]} twice" if numbers.size else "names no picture"
+        raise DataError(f"{splits} {told} in {variable}; expected each picture once: download it again")
     return [int(number) - 1 for number in numbers]
 
 
@@ -504,22 +511,12 @@ class LabeledPicture(DrawnImage):
 
     def _hha(self) -> NDArray[np.uint8]:
         """HHA from the cache, where it is put when it is asked for the first time."""
-        status = self.path.stat()
-        stamp = f"{self.path.resolve()} {status.st_size} {status.st_mtime_ns} {self.crop}"
-        digest = hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()[:24]
-        kept = cache_folder() / "hha" / digest / f"img_{self.place + _FIRST}.png"
-        if kept.is_file():
-            try:
-                return np.asarray(decode_image(kept), np.uint8)
-            except DataError:
-                pass  # damaged: made again
-        camera = COLOR_CAMERA.cropped(_TOP, _LEFT) if self.crop else COLOR_CAMERA
-        encoded = hha(self._array("depths"), camera, missing=self._array("rawDepths") == 0)
-        try:
-            write_hha(encoded, kept)
-        except OSError:  # a full disk, or none to write on: nothing is lost but time
-            pass
-        return encoded
+
+        def make() -> NDArray[np.uint8]:
+            camera = COLOR_CAMERA.cropped(_TOP, _LEFT) if self.crop else COLOR_CAMERA
+            return hha(self._array("depths"), camera, missing=self._array("rawDepths") == 0)
+
+        return _kept(self.path, f"{self.crop}", f"img_{self.place + _FIRST}.png", make)
 
     def __str__(self) -> str:
         return f"{self.path} (picture {self.place + 1}, {self.channels}{', cropped' * self.crop})"
@@ -548,6 +545,60 @@ class ColorAndDepth(DrawnImage):
 
     def __str__(self) -> str:
         return f"{self.files[0]} with {self.files[1]}"
+
+
+@dataclass(frozen=True)
+class EncodedDepth(DrawnImage):
+    """HHA of a file of FCN's packaging with depth in millimeters; with two files, color in front of it.
+
+    Args:
+        path: the depth.
+        files: depth, or color and depth.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+
+    def draw(self) -> Image:
+        """(H, W, 3) or (H, W, 6) uint8."""
+        encoded = _kept(self.path, "", self.path.name, self._made)
+        if len(self.files) == 1:
+            return encoded
+        color = decode_image(self.files[0])
+        if color.shape != encoded.shape:
+            raise DataError(
+                f"{self.path} is {' × '.join(map(str, encoded.shape[:2]))}, {self.files[0]} is "
+                f"{' × '.join(map(str, color.shape))}; expected depth of the picture's size"
+            )
+        return np.concatenate([color, encoded], axis=2)
+
+    def _made(self) -> NDArray[np.uint8]:
+        depth = decode_image(self.path)
+        if depth.shape[2] != 1:
+            raise DataError(f"{self.path} has {depth.shape[2]} channels; expected depth in one: export it so")
+        return hha(depth[:, :, 0] * 0.001, COLOR_CAMERA.cropped(_TOP, _LEFT))
+
+    def __str__(self) -> str:
+        return f"{self.path} (HHA{' behind color' * (len(self.files) - 1)})"
+
+
+def _kept(source: Path, how: str, name: str, make: Callable[[], NDArray[np.uint8]]) -> NDArray[np.uint8]:
+    """HHA from the cache, or made and put there; `name` is that of the picture of a file."""
+    status = source.stat()
+    stamp = f"{source.resolve()} {status.st_size} {status.st_mtime_ns} {how}"
+    digest = hashlib.sha256(stamp.encode(errors="surrogateescape")).hexdigest()[:24]
+    kept = cache_folder() / "hha" / digest / name
+    if kept.is_file():
+        try:
+            return np.asarray(decode_image(kept), np.uint8)
+        except DataError:
+            pass  # damaged: made again
+    encoded = make()
+    try:
+        write_hha(encoded, kept)
+    except OSError:  # a full disk, or none to write on: nothing is lost but time
+        pass
+    return encoded
 
 
 def color_and_depth(color: NDArray[Any], millimeters: NDArray[Any]) -> NDArray[np.float32]:

@@ -22,7 +22,7 @@ from pixelwise.data.layout import Layout, checked_folder, directories
 from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, told_lists
 from pixelwise.data.sets.voc import listed_pairs, pictures_of_year
 from pixelwise.data.values.classnames import read_class_names
-from pixelwise.errors import BadOption, DataError, DataQuestion
+from pixelwise.errors import BadOption, DataError, DataQuestion, MissingSplit
 from pixelwise.labels import VOID, VOID_16, LabelSet
 
 NAMES_59 = (
@@ -72,7 +72,7 @@ def pascal_context(root: str | Path, split: str = "train", *, classes: Literal[6
             f"the folder that holds PASCAL-Context and VOC 2010 (download: {_SITE})"
         )
     if split not in _COUNTS:
-        raise DataError(f"pascal_context has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
+        raise MissingSplit(f"pascal_context has no split {split!r}; it has {', '.join(_COUNTS)}: pass one of them")
     matlab = (home / "labels.txt").is_file() and _any_mat(home / "trainval")
     if classes == 459 and not matlab:
         raise BadOption(f"classes=459 are in trainval/*.mat alone, which {home} lacks; choose 60, 59 or 33")
@@ -183,7 +183,7 @@ def _official_lists(pictures: Path, split: str) -> list[Path]:
     """VOC 2010's lists of a split; of trainval both where there is no own one.
 
     Raises:
-        DataError: there is none.
+        MissingSplit: there is none.
     """
     places = [pictures / "ImageSets" / name for name in ("Main", "SegmentationContext")]
     for names in ([split], ["train", "val"]) if split == "trainval" else ([split],):
@@ -191,7 +191,7 @@ def _official_lists(pictures: Path, split: str) -> list[Path]:
             paths = [place / f"{name}.txt" for name in names]
             if all(path.is_file() for path in paths):
                 return paths
-    raise DataError(
+    raise MissingSplit(
         f"no {split}.txt in {places[0]}, the list of VOC 2010's pictures to {split}; unpack VOC 2010 whole, with "
         "ImageSets"
     )

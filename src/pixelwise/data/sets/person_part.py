@@ -35,7 +35,7 @@ from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, told_lis
 from pixelwise.data.matlab import matlab_variables
 from pixelwise.data.sample import DrawnMask, Pair, path_of
 from pixelwise.data.sets.voc import listed_pairs, pictures_of_year
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, MissingSplit
 from pixelwise.labels import LabelSet
 
 LABELS = LabelSet(("background", "head", "torso", "upper arms", "lower arms", "upper legs", "lower legs"))
@@ -229,7 +229,7 @@ def _official_lists(places: list[Path], home: Path, split: str) -> list[Path]:
     """The lists of a split; of trainval both where there is no own one.
 
     Raises:
-        DataError: there is none.
+        MissingSplit: there is none.
     """
     folders = [*(d / _LISTS for d in places if (d / _LISTS).is_dir()), home / "ImageSets" / "Person", home]
     for names in ([split], ["train", "val"]) if split == "trainval" else ([split],):
@@ -237,7 +237,7 @@ def _official_lists(places: list[Path], home: Path, split: str) -> list[Path]:
             found = [folder / f"{name}.txt" for name in names]
             if all(path.is_file() for path in found):
                 return found
-    raise DataError(
+    raise MissingSplit(
         f"no {split}.txt in {_LISTS} under {places[0]} or in {home}; put the lists of PASCAL-Person-Part's authors "
         "there, or take the split all"
     )

@@ -17,7 +17,7 @@ from pixelwise.data.layout import ARRAY_EXTENSIONS, Layout, checked_folder, dire
 from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, told_lists
 from pixelwise.data.sets.voc import LABELS as VOC_LABELS
 from pixelwise.data.sets.voc import SBD_SITE, listed_pairs
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, MissingSplit
 from pixelwise.labels import LabelSet
 
 LABELS = LabelSet(VOC_LABELS.names, table={i: i for i in range(21)})
@@ -33,7 +33,8 @@ def sbd(root: str | Path, split: str = "train") -> PairDataset:
         split: a list: "train" (8 498), "val" (2 857), "train_noval"; or "trainval", both.
 
     Raises:
-        DataError: it is not there, a list is missing, empty or names a picture twice, or a file that it names is
+        MissingSplit: there is no such list.
+        DataError: it is not there, a list is empty or names a picture twice, or a file that it names is
             missing.
     """
     folder = checked_folder(root)
@@ -46,6 +47,10 @@ def sbd(root: str | Path, split: str = "train") -> PairDataset:
     paths = [home / f"{split}.txt"]
     if split == "trainval" and not paths[0].is_file():
         paths = [home / "train.txt", home / "val.txt"]
+    lone = next((path for path in paths if not path.is_file()), None)
+    if lone is not None:
+        there = ", ".join(sorted(file.stem for file in home.glob("*.txt"))) or "no split"
+        raise MissingSplit(f"there is no file {lone}; there are lists for {there}: pass one of them")
     pairs = listed_pairs(paths, files_by_id(home / "img"), files_by_id(home / "cls", ARRAY_EXTENSIONS))
     notes = compare_counts(f"{split} of SBD in {home}", len(pairs), _COUNTS.get(split, len(pairs)))
     return PairDataset(pairs, LABELS, home, split, notes=notes)

@@ -20,7 +20,8 @@ from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.layout import ARRAY_EXTENSIONS, Fault, Layout, checked_folder, directories
 from pixelwise.data.lists import FilesById, files_by_id, pairs_by_id, read_ids
 from pixelwise.data.sample import Pair
-from pixelwise.errors import DataError
+from pixelwise.data.sets.voc import check_once
+from pixelwise.errors import DataError, MissingSplit
 from pixelwise.labels import VOID, LabelSet
 
 _NAMES = (
@@ -63,10 +64,13 @@ def sift_flow(root: str | Path, split: str = "trainval") -> PairDataset:
         )
     split = "trainval" if split == "train" else split
     if split not in _COUNTS:
-        raise DataError(f"sift_flow has no split {split!r}; it has trainval, test and all: pass one of them")
+        raise MissingSplit(f"sift_flow has no split {split!r}; it has trainval, test and all: pass one of them")
     pairs, faults, notes = _pairs(home, split, "SemanticLabels")
     if faults:
         raise DataError(faults[0].message)
+    if not pairs:
+        raise DataError(f"the list of {split} in {home} or above names no picture; expected one id a line: mend it")
+    check_once([pair.name for pair in pairs], f"the list of {split} in {home} or above")
     geometric = _masks(home, "GeoLabels")
     both = []
     for pair in pairs:
@@ -140,7 +144,7 @@ def _pairs(home: Path, split: str, part: str) -> tuple[list[Pair], list[Fault], 
     """The pairs of a split, an error for each line of its list that leads nowhere, and notes.
 
     Raises:
-        DataError: there is no list for it.
+        MissingSplit: there is no list for it.
     """
     images, masks = files_by_id(_inner(home / "Images")), _masks(home, part)
     path = None if split == "all" else _list(home, split)
@@ -151,7 +155,7 @@ def _pairs(home: Path, split: str, part: str) -> tuple[list[Pair], list[Fault], 
     if split != "all":
         listed = _list(home, "test")
         if listed is None:
-            raise DataError(
+            raise MissingSplit(
                 f"no test.txt in {home} or above, the list of the 200 pictures to test; take it from {_LISTED}"
             )
         test = {written.rsplit("/", 1)[-1] for _, written in read_ids(listed)}

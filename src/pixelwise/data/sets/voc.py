@@ -23,6 +23,7 @@ al. 2015; spec, data sets §2.1, §2.2.
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.layout import ARRAY_EXTENSIONS, Fault, Layout, checked_folder, directories, normal, pictures_below
 from pixelwise.data.lists import FilesById, files_by_id, lists_in, pairs_by_id, read_ids
 from pixelwise.data.sample import Pair
-from pixelwise.errors import BadOption, DataError
+from pixelwise.errors import BadOption, DataError, MissingSplit
 from pixelwise.labels import VOID, LabelSet, pack_color, voc_color
 
 _NAMES = (
@@ -116,7 +117,7 @@ def seg11valid(root: str | Path, split: str = "val", *, sbd: str | Path | None =
         DataError: there is no VOC 2011, or no list and no SBD; or as `voc2011`.
     """
     if split != "val":
-        raise DataError(f"seg11valid has no split {split!r}; it has val: pass it")
+        raise MissingSplit(f"seg11valid has no split {split!r}; it has val: pass it")
     folder = checked_folder(root)
     later = _of_year(voc_homes(folder, 3), 2012)
     if sbd is None and later is not None and _of_year(voc_homes(folder, 3), 2011) is None:
@@ -150,7 +151,7 @@ def voc2012_trainaug(root: str | Path, split: str = "train", *, sbd: str | Path 
     if split in ("val", "test"):
         return _published(home, name, split)
     if split not in SPLITS[name]:
-        raise DataError(f"{name} has no split {split!r}; it has {', '.join(SPLITS[name])}: pass one of them")
+        raise MissingSplit(f"{name} has no split {split!r}; it has {', '.join(SPLITS[name])}: pass one of them")
     places = list(dict.fromkeys((home, home.parent, home.parent.parent, folder)))
     aug = next((place / _MASKS[1] for place in places if (place / _MASKS[1]).is_dir()), None)
     images, own = files_by_id(home / "JPEGImages"), files_by_id(home / _MASKS[0])
@@ -175,7 +176,7 @@ def voc2012_trainaug(root: str | Path, split: str = "train", *, sbd: str | Path 
         notes = [f"ids of {home / _LISTS / 'train.txt'} and of {masks.folder}, without those of {val}"]
     if split == "trainval":
         pairs = (*pairs, *listed_pairs([val], images, masks))
-        _check_once([pair.name for pair in pairs], str(val))
+        check_once([pair.name for pair in pairs], str(val))
     notes += compare_counts(f"{split} of {name} in {home}", len(pairs), SPLITS[name][split])
     return PairDataset(pairs, LABELS, home, split, notes=notes)
 
@@ -250,12 +251,13 @@ def list_ids(path: Path) -> list[str]:
 
 
 def listed_pairs(
-    paths: Iterable[Path], images: FilesById, masks: FilesById, *, unlabelled: bool = False
+    paths: Iterable[Path], images: FilesById, masks: FilesById, *, unlabelled: bool = False, start: str = ""
 ) -> tuple[Pair, ...]:
     """The pairs of one or more official lists of ids, each picture once.
 
     Args:
         unlabelled: a picture may have no mask.
+        start: what the files' names begin with and the ids do not.
 
     Raises:
         DataError: a list is missing, empty, no UTF-8, or names a picture twice; or a file that it names is missing.
@@ -263,17 +265,22 @@ def listed_pairs(
     pairs: list[Pair] = []
     for path in paths:
         list_ids(path)
-        found, faults = pairs_by_id(path, images, images if unlabelled else masks)
+        found, faults = pairs_by_id(path, images, images if unlabelled else masks, start)
         if faults:
             raise DataError(faults[0].message)
         if unlabelled:
             found = tuple(replace(pair, mask=masks.files.get(pair.name)) for pair in found)
         pairs += found
-        _check_once([pair.name for pair in pairs], str(path))
+        check_once([pair.name for pair in pairs], str(path))
     return tuple(pairs)
 
 
-def _check_once(names: Sequence[str], path: str) -> None:
+def check_once(names: Sequence[str], path: str) -> None:
+    """Make sure that no picture stands twice in what was listed.
+
+    Raises:
+        DataError: one does.
+    """
     name, count = Counter(names).most_common(1)[0]
     if count > 1:
         raise DataError(f"{path} lists {name}, which is listed before; expected each picture once: take the line out")
@@ -300,15 +307,22 @@ def _aug_lists(place: Path) -> list[Path]:
 
 
 def _published(home: Path, name: str, split: str) -> PairDataset:
-    """A split by its list in ImageSets/Segmentation."""
-    path = home / _LISTS / f"{split}.txt"
-    if not path.is_file():
+    """A split by its list in ImageSets/Segmentation; trainval by those of train and val where it has none.
+
+    Raises:
+        MissingSplit: there is no such list.
+    """
+    paths = [home / _LISTS / f"{split}.txt"]
+    halves = [home / _LISTS / f"{half}.txt" for half in ("train", "val")]
+    if split == "trainval" and not paths[0].is_file() and all(half.is_file() for half in halves):
+        paths = halves
+    if not paths[0].is_file():
         there = ", ".join(sorted(file.stem for file in (home / _LISTS).glob("*.txt")))
         test = f"; the test set is a download of its own ({_SITE})" if split == "test" else ""
-        raise DataError(f"there is no file {path}; there are lists for {there}: pass one of them{test}")
+        raise MissingSplit(f"there is no file {paths[0]}; there are lists for {there}: pass one of them{test}")
     hidden = split == "test"
     masks = files_by_id(home / _MASKS[0]) if hidden else _masks(home, None)
-    pairs = listed_pairs([path], files_by_id(home / "JPEGImages"), masks, unlabelled=hidden)
+    pairs = listed_pairs(paths, files_by_id(home / "JPEGImages"), masks, unlabelled=hidden)
     notes = compare_counts(f"{split} of {name} in {home}", len(pairs), SPLITS[name].get(split, len(pairs)))
     if hidden and all(pair.mask is None for pair in pairs):
         notes = ("the masks of the test set are not published", *notes)
@@ -456,11 +470,11 @@ def _images(home: Path, root: Path, masks: FilesById) -> FilesById:
     if images.files:
         return images
     places = dict.fromkeys([*directories(home, 1), *(directories(home.parent, 1) if home != root else ())])
-    tried = [
-        files_by_id(place)
-        for place in places
-        if home.parent != place and place != home and not place.name.startswith("Segmentation")
-    ]
+    tried = []
+    for place in places:
+        if home.parent != place and place != home and not place.name.startswith("Segmentation"):
+            with suppress(DataError):  # a folder with two files of one name is none of pictures by ids
+                tried.append(files_by_id(place))
     direct = {normal(file.stem): file for file in pictures_below(home).get(home, ())}
     best = max([*tried, FilesById(home, direct)], key=lambda files: len(files.files.keys() & masks.files.keys()))
     if not best.files.keys() & masks.files.keys():

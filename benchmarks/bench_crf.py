@@ -1,6 +1,6 @@
 """The dense CRF against pydensecrf: same energies, same settings, alternating in one process.
 
-    PIXELWISE_DATA=… python benchmarks/crf.py [--quick] [--repeats 5] [IMAGE]
+    PIXELWISE_DATA=… python benchmarks/bench_crf.py [--quick] [--repeats 5] [IMAGE]
 
 pydensecrf compiles at install time and needs its build tools first:
 
