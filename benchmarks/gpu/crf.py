@@ -5,8 +5,8 @@
 IMAGE is a photo at native detail, about 500 × 375; without one a picture is drawn, of smooth regions, edges and noise.
 Prints the GPU's name and, for settings b1 and b2 of `benchmarks/bench_crf.py`: the median time of an inference from
 tensors on the device to marginals there, position lattice kept, as for all images of a size; the same from and to
-numpy's arrays; the time of the lattice of positions and colors, and of 10 steps; the time for an image of a batch; the share of
-labels that are the engine numba's. Says at the end whether b1 takes at most 10 ms.
+numpy's arrays; the time of the lattice of positions and colors, and of 10 steps; the time for an image of a batch; the
+share of labels that are the engine numba's. Says at the end whether b1 takes at most 10 ms.
 """
 
 import argparse
