@@ -184,7 +184,7 @@ def _filtered(values: Tensor, across: Tensor, down: Tensor, settings: _Settings)
             if dim == 1 and down is not across:
                 weights = settings.weights(down, sigma)
             if differentiable:
-                rows = cast(Tensor, _Sweep.apply(rows, weights, dim))  # type: ignore[no-untyped-call]  # torch's
+                rows = cast(Tensor, _Sweep.apply(rows, weights, dim))  # type: ignore[no-untyped-call]  # untyped in torch
             else:
                 _sweep(rows, weights, dim)
     return rows[..., :num_labels].permute(0, 3, 1, 2).contiguous()

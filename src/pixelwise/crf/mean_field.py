@@ -142,7 +142,7 @@ def refined(
         return scores.to(dtype)
     if scores.device.type == "meta":  # shapes alone; every pixel sees the whole picture
         return scores.to(dtype) - scores.mean((2, 3), keepdim=True)
-    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # torch's
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]  # untyped in torch
     if tracing or torch.compiler.is_exporting():
         raise BadOption(
             "MeanField cannot be traced or exported: a graph would keep the filters of the first picture; export the "
@@ -151,7 +151,7 @@ def refined(
     # torch.compile would go into numba's own code and fail there. Not as a decorator: it takes a second to load.
     run: Callable[..., Tensor] = _run
     if torch.compiler.is_compiling():
-        run = torch.compiler.disable(_run)  # type: ignore[no-untyped-call]  # torch's
+        run = torch.compiler.disable(_run)  # type: ignore[no-untyped-call]  # untyped in torch
     return run(scores.to(dtype), images, (spatial, bilateral, compatibility), sigmas, steps)
 
 
@@ -243,7 +243,7 @@ def _filter_of(lattice: "_Lattices | TorchLattice") -> Filter:
     norm = (1 / (lattice.mass + SMALLEST_MASS)).float()[:, None]
 
     def apply(values: Tensor) -> Tensor:
-        rows: Tensor = _LatticeFilter.apply(values.flatten(0, 2), lattice, norm)  # type: ignore[no-untyped-call]  # torch
+        rows: Tensor = _LatticeFilter.apply(values.flatten(0, 2), lattice, norm)  # type: ignore[no-untyped-call]  # untyped in torch
         return rows.reshape(values.shape)
 
     return apply

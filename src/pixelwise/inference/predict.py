@@ -211,7 +211,7 @@ def predict_heads(
     """All heads for one picture (H, W, C), scores (1, K, h, w) each."""
     device = next(network.parameters()).device
     with torch.inference_mode(), precision_context(device, precision):
-        heads: Mapping[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]  # a Module
+        heads: Mapping[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]  # nn.Module says Tensor | Module
         return heads
 
 

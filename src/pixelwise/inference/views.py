@@ -355,7 +355,7 @@ class Run:
         """The heads of a part."""
         with torch.inference_mode(), self.context():
             images = self.normalization.normalize(levels.permute(0, 2, 3, 1).contiguous().numpy())
-            heads: Mapping[str, Head] = self.network.heads(images.to(self.device))  # type: ignore[operator]  # a Module
+            heads: Mapping[str, Head] = self.network.heads(images.to(self.device))  # type: ignore[operator]  # nn.Module says Tensor | Module
             return heads
 
 
