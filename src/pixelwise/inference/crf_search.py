@@ -424,7 +424,7 @@ def _see_picture(
     fixed = normalization.of(image)
     prediction = np.empty(image.shape[:2], label_type(labels.num_classes))
     parts = []
-    for window, inner, place in windows_of(network, (image.shape[0], image.shape[1])):
+    for window, inner, place in windows_of(network, fixed, (image.shape[0], image.shape[1])):
         found = predict_head(network, fixed, image[window], precision=precision)
         head = Head(found.scores.float().cpu(), found.resampling, found.kind)
         prediction[place] = head.resampling.argmax(head.scores)[0].numpy()[inner]

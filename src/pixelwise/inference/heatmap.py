@@ -9,7 +9,7 @@ from torch import nn
 
 from pixelwise.data.sample import adapt_channels
 from pixelwise.errors import WeightsError
-from pixelwise.inference.predict import Precision, predict_head, probabilities_of, tiles, tiling
+from pixelwise.inference.predict import Precision, predict_head, probabilities_of, windows_of
 from pixelwise.layers.normalization import Normalization
 
 BAND = 2**23  # probabilities that are held at a time
@@ -61,12 +61,9 @@ def class_heatmap(
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)
     height, width = image.shape[:2]
-    largest, margin, step = tiling(network)
-    side = tile or largest
     probability = np.empty((height, width), np.float32)
     peaks: NDArray[np.float32] = np.zeros(1, np.float32)
-    whole = height * width <= side * side
-    for window, inner, place in tiles((height, width), max(height, width) if whole else side, margin, step):
+    for window, inner, place in windows_of(network, normalization, (height, width), tile):
         head = predict_head(network, normalization, image[window], precision=precision)
         rows, columns = inner
         band = max(1, BAND // (head.scores.shape[1] * head.resampling.image_size[1]))

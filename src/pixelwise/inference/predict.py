@@ -2,7 +2,8 @@
 
 A picture that fits goes through the network whole. A larger one goes in overlapping tiles, of which only the inner
 part is kept, so memory is bounded by the tile and not by the picture. A CRF works on the same tiles, and so do several
-views of a picture (`inference.views`).
+views of a picture (`inference.views`). Where the normalization has a size, the picture is brought to it whole, and its
+scores are brought back to the picture's pixels linearly.
 """
 
 import math
@@ -21,11 +22,12 @@ from torch import Tensor, nn
 from pixelwise.data.sample import adapt_channels
 from pixelwise.errors import BadOption, DataError, WeightsError
 from pixelwise.inference.refine import Refinement, refine
-from pixelwise.inference.views import BAND, ONCE, Run, Views, see
+from pixelwise.inference.views import BAND, ONCE, Run, Views, resized, see
 from pixelwise.inference.views import probabilities_of as probabilities_of
 from pixelwise.labels import VOID
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
+from pixelwise.layers.resample import Resampling
 
 Precision = Literal["fp32", "bf16"]
 
@@ -118,7 +120,7 @@ def predict_image(
             return replace(_refined(head, other, part, refinement, confidence, name), more=others)
         return replace(_best(head, other, confidence), more=others)
 
-    windows = list(_windows(run, (height, width), tile, views))
+    windows = list(_windows(run, normalization, (height, width), tile, views))
     if len(windows) == 1:
         return predict(image)
     labels: dict[str, NDArray[Any]] = {}
@@ -142,20 +144,28 @@ def tiling(network: nn.Module) -> tuple[int, int, int]:
 
 
 def windows_of(
-    network: nn.Module, size: tuple[int, int], tile: int | None = None
+    network: nn.Module, normalization: Normalization, size: tuple[int, int], tile: int | None = None
 ) -> Iterator[tuple[Window, Window, Window]]:
-    """As `tiles`, of a picture of a size as the network takes it: a single one if that has at most tile² pixels."""
+    """As `tiles`, of a picture of a size as the network takes it: a single one if that has at most tile² pixels.
+
+    One that is brought to the normalization's size is never cut.
+    """
     largest, margin, step = tiling(network)
+    if normalization.size is not None:
+        tile = max(size)
     side = tile or largest
     yield from tiles(size, max(size) if size[0] * size[1] <= side * side else side, margin, step)
 
 
 def _windows(
-    run: Run, size: tuple[int, int], tile: int | None, views: Views
+    run: Run, normalization: Normalization, size: tuple[int, int], tile: int | None, views: Views
 ) -> Iterator[tuple[Window, Window, Window]]:
     """The tiles of a picture that is seen in some way; of several views the fused values must fit, too."""
     if views.once:
-        yield from windows_of(run.network, size, tile)
+        yield from windows_of(run.network, normalization, size, tile)
+        return
+    if normalization.size is not None:
+        yield from tiles(size, max(size), 0)
         return
     largest, margin, step = tiling(run.network)
     side = int((tile or largest) * min(1.0, LARGEST_SCALE / views.growth))
@@ -210,9 +220,20 @@ def predict_heads(
 ) -> Mapping[str, Head]:
     """All heads for one picture (H, W, C), scores (1, K, h, w) each."""
     device = next(network.parameters()).device
+    own = image.shape[0], image.shape[1]
+    size = normalization.size_of(*own)
+    images = (
+        normalization(image[None]) if size == own else normalization.of(image).normalize(resized(image, size)[None])
+    )
     with torch.inference_mode(), precision_context(device, precision):
-        heads: Mapping[str, Head] = network.heads(normalization(image[None]).to(device))  # type: ignore[operator]  # nn.Module says Tensor | Module
-        return heads
+        heads: Mapping[str, Head] = network.heads(images.to(device))  # type: ignore[operator]  # nn.Module says Tensor | Module
+        return heads if size == own else {name: _brought_to(head, own) for name, head in heads.items()}
+
+
+def _brought_to(head: Head, size: tuple[int, int]) -> Head:
+    """The same scores with a resampling to a picture of another size."""
+    at = head.resampling.image_size
+    return Head(head.full_size(), Resampling.half_pixel(at, size), head.kind)
 
 
 def _first(heads: Mapping[str, Head]) -> Head:

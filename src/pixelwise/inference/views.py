@@ -28,6 +28,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal, Self
 
+import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -136,7 +137,7 @@ class Views:
         }
 
     def size_of(self, size: Size, scale: float) -> Size:
-        """(height, width) of a picture of a size at a scale.
+        """(height, width) at a scale of a picture of a size, that of the normalization where it has one.
 
         >>> Views(scales=(0.5,)).size_of((375, 500), 0.5), Views(sizes="corners").size_of((321, 481), 0.5)
         ((188, 250), (161, 241))
@@ -323,15 +324,16 @@ def see(
         more: names of further heads.
     """
     size = image.shape[0], image.shape[1]
-    levels = torch.from_numpy(to_levels(image)).permute(2, 0, 1)[None]
+    wanted = normalization.size_of(*size)
+    levels = torch.from_numpy(resized(image, wanted)).permute(2, 0, 1)[None]
     fused: dict[str, Tensor] = {}
     for scale in views.scales:
-        scaled = views.size_of(size, scale)
-        resized = levels if scaled == size else views.resampling(size, scaled).apply(levels)
+        scaled = views.size_of(wanted, scale)
+        picture = levels if scaled == wanted else views.resampling(wanted, scaled).apply(levels)
         back = views.resampling(scaled, size)
         seen: dict[str, Tensor] = {} if views.fusion == "max" else fused
         for rows, columns in _windows(scaled, back, views):
-            part = _cut(resized, rows, columns, normalization)
+            part = _cut(picture, rows, columns, normalization)
             heads = run(part)
             mirrored = run(part.flip(-1)) if views.flip else None
             for name in ("labels", *more):
@@ -342,6 +344,17 @@ def see(
     if views.fusion == "max":
         return {name: _by_bands(values, lambda band: band.softmax(0)) for name, values in fused.items()}
     return {name: _by_bands(values, lambda band: band / band.sum(0)) for name, values in fused.items()}
+
+
+def resized(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
+    """A picture (H, W, C) as levels (h, w, C): bilinear, by the mean of areas where it shrinks to less than half."""
+    levels = to_levels(image)
+    if size == image.shape[:2]:
+        return levels
+    shrinks = min(have / wanted for have, wanted in zip(image.shape[:2], size, strict=True)) > 2
+    how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+    planes = [cv2.resize(levels[..., channel], size[::-1], interpolation=how) for channel in range(image.shape[2])]
+    return np.stack(planes, 2).astype(np.float32, copy=False)
 
 
 class Run:

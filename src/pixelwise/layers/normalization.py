@@ -32,12 +32,15 @@ class Normalization:
             depth or HHA behind them stay in their places).
         per_picture: take each picture's own mean, and its own deviation plus 4 % of `deviation`, so that dark and
             bright, weak and strong pictures look alike to the network.
+        size: whole pictures are brought to this (height, width) first, or until their shorter side has so many pixels;
+            None for networks that take them as they are. Predicting does so, and brings the scores back.
     """
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
     channel_order: Literal["rgb", "bgr"] = "rgb"
     per_picture: bool = False
+    size: tuple[int, int] | int | None = None
 
     def __post_init__(self) -> None:
         if len(self.mean) != len(self.deviation) or not self.mean:
@@ -46,6 +49,8 @@ class Normalization:
             raise BadOption(f"a deviation must be above 0, got {self.deviation}")
         if self.channel_order not in ("rgb", "bgr"):
             raise BadOption(f"channel_order is 'rgb' or 'bgr', got {self.channel_order!r}")
+        if self.size is not None and min(self.size if isinstance(self.size, tuple) else (self.size,)) < 1:
+            raise BadOption(f"a size is (height, width) or the shorter side, in pixels, got {self.size}")
 
     @property
     def channels(self) -> int:
@@ -58,6 +63,19 @@ class Normalization:
         if self.per_picture:
             return None
         return self._ordered(self.mean)
+
+    def size_of(self, height: int, width: int) -> tuple[int, int]:
+        """The (height, width) that a picture is brought to first.
+
+        >>> Normalization((0.0,), (1.0,), size=520).size_of(375, 500), Normalization((0.0,), (1.0,)).size_of(375, 500)
+        ((520, 693), (375, 500))
+        """
+        if self.size is None:
+            return height, width
+        if isinstance(self.size, tuple):
+            return self.size
+        shorter = min(height, width)
+        return round(height * self.size / shorter), round(width * self.size / shorter)
 
     def of(self, image: NDArray[Any]) -> "Normalization":
         """The fixed normalization of this picture (H, W, C), whole, for its parts: itself but for `per_picture`."""
@@ -141,14 +159,17 @@ class Normalization:
             "deviation": list(self.deviation),
             "channel_order": self.channel_order,
             "per_picture": self.per_picture,
+            "size": list(self.size) if isinstance(self.size, tuple) else self.size,
         }
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any]) -> Self:
-        """The normalization that `to_record` described."""
+        """The normalization that `to_record` described; older files have no size."""
+        size = record.get("size")
         return cls(
             tuple(float(v) for v in record["mean"]),
             tuple(float(v) for v in record["deviation"]),
             record["channel_order"],
             bool(record["per_picture"]),
+            (int(size[0]), int(size[1])) if isinstance(size, list | tuple) else size,
         )
