@@ -282,7 +282,7 @@ def test_two_fits_never_share_a_folder(folder, tmp_path, tiny, monkeypatch):
         ("reasons:", "raisons:", "misses the entry 'reasons'"),
         ("validate_on: 1", "validate_on: 0", "numbers of pictures, at least 1"),
         ("validate_on: 1", "validate_on: many", "has a wrong entry 'validate_on' .*many"),
-        ("normalization:", "normalization: 5\nrest:", "has a wrong entry 'normalization'"),
+        ("\nnormalization:", "\nnormalization: 5\nrest:", "has a wrong entry 'normalization'"),
         ("labels:", "labels: {names: [a, b]}\nrest:", "has a wrong entry 'labels' .it misses 'palette'"),
         ("split:", "split: {train: img_00}\nrest:", "has a wrong entry 'split' .expected a list of pictures"),
         ("format: 1", "format: x", "has format 'x'"),

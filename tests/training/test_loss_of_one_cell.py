@@ -6,8 +6,10 @@ import torch
 
 from pixelwise.layers.head import Head
 from pixelwise.layers.resample import Resampling
-from pixelwise.training import losses
-from pixelwise.training.losses import cross_entropy, cross_entropy_of_cell, loss_named
+from pixelwise.training import losses, objective
+from pixelwise.training.losses import cross_entropy, cross_entropy_of_cell
+from pixelwise.training.objective import Targets, objective_of
+from pixelwise.training.recipe import Recipe
 
 VOID = 255
 
@@ -68,8 +70,9 @@ def test_it_is_taken_where_one_cell_is_every_pixel_and_changes_nothing(resamplin
         calls.append(1)
         return cross_entropy_of_cell(*args, **kwargs)
 
-    monkeypatch.setattr(losses, "cross_entropy_of_cell", counted)
-    found = loss_named(name, void=VOID)(head, target)
+    monkeypatch.setattr(objective, "cross_entropy_of_cell", counted)
+    recipe = Recipe(model="unet", crop_size=(5, 6), batch_size=2, steps=1, rate=1, validate_every=1, loss=name)
+    found = objective_of(recipe)({"logits": head}, Targets({"labels": target}, {"labels": VOID}))
     expected = cross_entropy(head.full_size(), target, void=VOID)
     if name == "cross_entropy_dice":
         expected = expected + losses.soft_dice(head.full_size(), target, void=VOID)

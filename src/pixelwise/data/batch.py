@@ -144,6 +144,7 @@ class Batches:
         self.presence = presence
         self.void = dataset.labels["labels"].void
         self.others = {head: labels for head, labels in dataset.labels.items() if head != "labels"}
+        self.voids = {"labels": self.void} | {head: labels.void for head, labels in self.others.items()}
         self.weigh = weigh
         self._kept_weights: dict[int, NDArray[np.float32]] = {}
         self._order: tuple[int, NDArray[np.int64]] = (-1, np.empty(0, np.int64))

@@ -6,12 +6,12 @@ only at a logged step.
 """
 
 import copy
+import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -20,10 +20,11 @@ from pixelwise.data.batch import Batch, Batches
 from pixelwise.errors import TrainingError
 from pixelwise.inference.classify import PictureScores
 from pixelwise.inference.predict import precision_context
+from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
-from pixelwise.training.losses import Loss, loss_named
-from pixelwise.training.optimizers import make_optimizer, rate_at
+from pixelwise.training.objective import Objective, Targets, objective_of
+from pixelwise.training.optimizers import make_optimizer, rate_at, set_rate
 from pixelwise.training.recipe import Recipe
 from pixelwise.training.state import load_state, save_state
 
@@ -108,7 +109,7 @@ def train(
     torch.set_num_threads(recipe.threads)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no such overload in its stubs
-    network.train()
+    set_training(network, recipe)
     optimizer = make_optimizer(network, recipe)
     average = Average(network, recipe.average) if recipe.average else None
     step, best, since_best, before = 0, -1.0, 0, 0.0
@@ -119,7 +120,7 @@ def train(
         if average is not None:
             average.network.load_state_dict(state["average"])
         step, best, since_best, before = state["step"], state["best"], state["since_best"], state["seconds"]
-    loss_of = loss_named(recipe.loss, void=batches.void, class_weights=_weights(recipe, device))
+    objective = objective_of(recipe, _weights(recipe, device))
     start = time.monotonic() - before
 
     def save() -> None:
@@ -141,18 +142,20 @@ def train(
         reason = "plateau"
     losses: list[float] = []
     logged, logged_at = step, time.monotonic()
-    stream = batches.starting_at(step)
+    stream = batches.starting_at(step * recipe.accumulate)
     try:
         while reason is None:
             with memory_explained(recipe, step):
-                batch = next(stream)
-                losses.append(train_step(network, normalization, optimizer, batch, recipe, loss_of, step, batches.void))
+                parts = [next(stream) for _ in range(recipe.accumulate)]
+                losses.append(
+                    train_step(network, normalization, optimizer, parts, recipe, objective, step, batches.voids)
+                )
             step += 1
             if average is not None:
                 average.update(network, step)
             if step % recipe.log_every == 0 or step == recipe.steps:
                 now = time.monotonic()
-                speed = (step - logged) * recipe.batch_size / max(now - logged_at, 1e-9)
+                speed = (step - logged) * recipe.accumulate * recipe.batch_size / max(now - logged_at, 1e-9)
                 yield StepLogged(step, sum(losses) / len(losses), rate_at(recipe, step - 1), now - start, speed)
                 losses = []
                 reason = should_stop(time.monotonic() - start)
@@ -169,7 +172,7 @@ def train(
                 better = scores.quality > best
                 best, since_best = (scores.quality, 0) if better else (best, since_best + 1)
                 yield Validated(step, scores, better, shown, time.monotonic() - start)
-                network.train()
+                set_training(network, recipe)
             if due:
                 if reason is None and recipe.patience and since_best >= recipe.patience:
                     reason = "plateau"
@@ -181,40 +184,75 @@ def train(
     yield Ended(reason, step, time.monotonic() - start)
 
 
+def set_training(network: nn.Module, recipe: Recipe) -> None:
+    """Training mode, but for batch norms that the recipe keeps as they are; "frozen" ones learn nothing, either."""
+    network.train()
+    if recipe.batch_norm == "trained":
+        return
+    for module in network.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.eval()
+            if recipe.batch_norm == "frozen":
+                module.requires_grad_(False)
+
+
 def train_step(
     network: nn.Module,
     normalization: Normalization,
     optimizer: torch.optim.Optimizer,
-    batch: Batch,
+    batches: Sequence[Batch],
     recipe: Recipe,
-    loss_of: Loss,
+    objective: Objective,
     step: int,
-    void: int,
+    voids: Mapping[str, int],
 ) -> float:
-    """One update; 0 and no update where every pixel is void."""
-    if bool((batch.targets == void).all()):
+    """One update by the mean gradient of one or more batches; 0 and no update where every pixel of them is void.
+
+    Args:
+        voids: {head of the data set: its void}.
+
+    Raises:
+        TrainingError: the loss or the gradient is not a finite number.
+    """
+    counted = [batch for batch in batches if bool((batch.targets != voids["labels"]).any())]
+    if not counted:
         return 0.0
     device = next(network.parameters()).device
-    torch.manual_seed(recipe.seed * 1_000_003 + step)  # dropout is a function of the step, too
-    for group in optimizer.param_groups:
-        group["lr"] = rate_at(recipe, step)
-    images = normalization.of_crops(batch.crops).to(device)
-    target = torch.from_numpy(batch.targets).to(device)
-    with precision_context(device, recipe.precision):
-        heads: dict[str, Any] = network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
-    loss = loss_of(next(iter(heads.values())), target)
+    seed = recipe.seed * 1_000_003 + step
+    torch.manual_seed(seed)  # dropout is a function of the step, too
+    positions = torch.Generator().manual_seed(seed)
+    set_rate(optimizer, recipe, step)
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
-    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip)
-    value = float(loss.detach())
-    if not (torch.isfinite(loss) and torch.isfinite(norm)):
-        what = "loss" if not torch.isfinite(loss) else "gradient"
-        raise TrainingError(
-            f"the {what} is not a finite number at step {step} (rate {rate_at(recipe, step):.2g}), on the pictures "
-            f"{', '.join(batch.names)}; look at them, or lower the rate with --set rate=…; the last good state is kept"
+    total = 0.0
+    for batch in counted:
+        images = normalization.of_crops(batch.crops).to(device)
+        labels = {"labels": batch.targets, **batch.more}
+        targets = Targets(
+            {head: torch.from_numpy(values).to(device) for head, values in labels.items()},
+            voids,
+            None if batch.weights is None else torch.from_numpy(batch.weights).to(device),
+            positions,
         )
+        with precision_context(device, recipe.precision):
+            heads: Mapping[str, Head] = network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
+        loss = objective(heads, targets) / len(batches)
+        _check_finite("loss", loss, recipe, step, [batch])
+        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        total += float(loss.detach())
+    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip or math.inf)
+    _check_finite("gradient", norm, recipe, step, counted)
     optimizer.step()
-    return value
+    return total
+
+
+def _check_finite(what: str, value: Tensor, recipe: Recipe, step: int, batches: Sequence[Batch]) -> None:
+    if bool(torch.isfinite(value)):
+        return
+    names = ", ".join(dict.fromkeys(name for batch in batches for name in batch.names))
+    raise TrainingError(
+        f"the {what} is not a finite number at step {step} (rate {rate_at(recipe, step):.2g}), on the pictures "
+        f"{names}; look at them, or lower the rate with --set rate=…; the last good state is kept"
+    )
 
 
 class OutOfMemory(TrainingError):

@@ -11,20 +11,66 @@ from pixelwise.errors import BadOption, unknown_name
 Precision = Literal["fp32", "bf16"]
 
 
+class HeadLoss(BaseModel):
+    """What one head of the network adds to the loss.
+
+    Attributes:
+        weight: of its loss.
+        grid: its scores are brought to the "image", or the labels to its "own" grid, by nearest.
+        stride, offset: on its own grid, cell i is judged by pixel offset + i·stride; a stride of None brings the whole
+            picture to the grid.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    weight: float = Field(1.0, ge=0)
+    grid: Literal["image", "own"] = "image"
+    stride: int | None = Field(None, ge=1)
+    offset: int = 0
+
+
+class Rate(BaseModel):
+    """How some parameters learn.
+
+    Attributes:
+        parameters: a pattern of their names, as "score_*.bias"; * is any text.
+        rate: multiplies the recipe's; 0 leaves them as they start.
+        decay: multiplies the recipe's weight decay.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    parameters: str
+    rate: float = Field(1.0, ge=0)
+    decay: float = Field(1.0, ge=0)
+
+
 class Recipe(BaseModel):
     """How a network is trained. Sizes are (height, width); schedules count optimizer steps.
 
     Attributes:
         model, model_options: a name in MODELS and the options of its builder.
-        crop_size, batch_size: what one step sees.
+        crop_size, batch_size: what one forward pass sees.
+        accumulate: passes that make a step; their gradients are averaged, as Caffe's iter_size does.
         steps: length of the schedule; the run may end earlier, by patience or budget.
-        optimizer, rate, momentum, weight_decay: "adamw" or "sgd" (Nesterov); the decay spares biases and norms.
-        schedule: "cosine" or "poly" (power 0.9), to zero at `steps`, after `warmup` steps of linear increase.
-        loss: mean cross-entropy over counted pixels, alone or plus soft Dice over the classes.
-        class_weights: one per class for the cross-entropy, or none.
+        optimizer, rate, momentum, nesterov, weight_decay: "adamw" or "sgd"; the decay spares biases and norms.
+        rates: for parameters whose names fit a pattern, multipliers of rate and decay; the first that fits counts, and
+            its decay then holds for biases and norms, too.
+        schedule: "cosine" or "poly" to zero at `steps`, "step" or "fixed"; after `warmup` steps of linear increase.
+        power: of "poly".
+        drop_every, drop: "step" multiplies the rate by `drop` each `drop_every` steps.
+        loss: a name in `objective.PARTS`: "cross_entropy", "focal", "dice", "lovasz", or two of them added.
+        loss_normalization: what the cross-entropy's sum is divided by, a name in `losses.NORMALIZATIONS`.
+        class_weights: one per class for cross-entropy and focal loss, or none.
+        focal_gamma: γ of the focal loss.
+        keep: probability with which a position counts in the loss (FCN, §3.4).
+        hard_share, hard_probability: of the counted pixels the cross-entropy takes this share, the hardest ones, and
+            those whose true class has a lower probability than this; a share of 1 takes all.
+        heads: {head of the network: what it adds to the loss}; the first alone if empty.
+        batch_norm: "trained"; "affine": fixed statistics, and learned scale and shift; "frozen": nothing changes.
         class_crops: share 0–1 of crops placed on a pixel of a class drawn by `class_crop_shares`.
         average: decay of the running mean of the weights that is validated and saved; 0 for none.
-        clip: largest norm of the gradient.
+        clip: largest norm of the gradient; 0 for any.
         precision: "bf16" runs convolutions in bfloat16, weights stay float32.
         validate_every, patience: steps between validations; validations without a better mean IoU before the end
             (0: never).
@@ -39,19 +85,34 @@ class Recipe(BaseModel):
     crop_size: tuple[int, int]
     batch_size: int = Field(ge=1)
     steps: int = Field(ge=1)
+    accumulate: int = Field(1, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
     rate: float = Field(gt=0)
     momentum: float = Field(0.9, ge=0, lt=1)
+    nesterov: bool = True
     weight_decay: float = Field(0.0, ge=0)
-    schedule: Literal["cosine", "poly"] = "cosine"
+    rates: tuple[Rate, ...] = ()
+    schedule: Literal["cosine", "poly", "step", "fixed"] = "cosine"
+    power: float = Field(0.9, gt=0)
+    drop_every: int = Field(1, ge=1)
+    drop: float = Field(0.1, gt=0, le=1)
     warmup: int = Field(0, ge=0)
-    loss: Literal["cross_entropy", "cross_entropy_dice"] = "cross_entropy"
+    loss: Literal["cross_entropy", "focal", "dice", "lovasz", "cross_entropy_dice", "cross_entropy_lovasz"] = (
+        "cross_entropy"
+    )
+    loss_normalization: Literal["weights", "counted", "pixels", "images", "sum"] = "weights"
     class_weights: tuple[float, ...] | None = None
+    focal_gamma: float = Field(2.0, ge=0)
+    keep: float = Field(1.0, gt=0, le=1)
+    hard_share: float = Field(1.0, ge=0, le=1)
+    hard_probability: float = Field(0.0, ge=0, le=1)
+    heads: dict[str, HeadLoss] = {}
+    batch_norm: Literal["trained", "affine", "frozen"] = "trained"
     class_crops: float = Field(0.0, ge=0, le=1)
     class_crop_shares: tuple[float, ...] | None = None
     augmentation: Augmentation = Augmentation()
     average: float = Field(0.0, ge=0, lt=1)
-    clip: float = Field(5.0, gt=0)
+    clip: float = Field(5.0, ge=0)
     precision: Precision = "fp32"
     validate_every: int = Field(ge=1)
     patience: int = Field(0, ge=0)
