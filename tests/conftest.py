@@ -9,8 +9,10 @@ import torch
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
-    """No test reads or fills the user's cache."""
+    """No test reads or fills the user's cache, or uses the network but for a server of its own."""
     monkeypatch.setenv("PIXELWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    monkeypatch.setenv("PIXELWISE_OFFLINE", "1")
+    monkeypatch.delenv("PIXELWISE_MIRROR", raising=False)
 
 
 @pytest.fixture

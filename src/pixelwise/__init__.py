@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from pixelwise.segmenter import Prediction as Prediction
     from pixelwise.segmenter import Segmenter as Segmenter
     from pixelwise.segmenter import evaluate as evaluate
-    from pixelwise.segmenter import load as load
+    from pixelwise.weights.catalogue import list_weights as list_weights
+    from pixelwise.weights.opening import load as load
 
 _HOME = {
     "fit": "pixelwise.flow.fit",
     "FitResult": "pixelwise.flow.fit",
-    "load": "pixelwise.segmenter",
+    "load": "pixelwise.weights.opening",
     "Segmenter": "pixelwise.segmenter",
     "Prediction": "pixelwise.segmenter",
     "evaluate": "pixelwise.segmenter",
@@ -42,6 +43,7 @@ _HOME = {
     "list_models": "pixelwise.models",
     "open_dataset": "pixelwise.data",
     "list_datasets": "pixelwise.data",
+    "list_weights": "pixelwise.weights.catalogue",
     "understand": "pixelwise.flow.doctor",
     "write_report": "pixelwise.report.page",
     "ConfusionMatrix": "pixelwise.metrics",

@@ -1,4 +1,7 @@
-"""Files appear whole or not at all: each is written beside its place, flushed to the disk, and renamed."""
+"""Files appear whole or not at all: each is written beside its place, flushed to the disk, and renamed.
+
+What can be made again, or downloaded again, is kept in one folder: `cache_folder`.
+"""
 
 import os
 from collections.abc import Iterator
@@ -32,3 +35,8 @@ def write_text(text: str, path: Path) -> None:
     """Write a text in UTF-8, whole or not at all."""
     with replacing(path) as beside:
         beside.write_text(text, encoding="utf-8")
+
+
+def cache_folder() -> Path:
+    """Where things are kept that can be made again: PIXELWISE_CACHE, or ~/.cache/pixelwise."""
+    return Path(os.environ.get("PIXELWISE_CACHE") or Path("~/.cache/pixelwise").expanduser())

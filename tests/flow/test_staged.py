@@ -150,7 +150,7 @@ def test_the_plan_says_how_it_is_shared_and_why(whole):
     assert plan.reasons["rate"].endswith("; the same in each stage, which has its own warm-up and decay")
     first, second, last = stage_runs(plan)
     assert "of stage 1 of 3, which leads to fcn8s_vgg16" in first.plan.reasons["steps"]
-    assert "start" not in first.plan.reasons and "stages" not in first.plan.reasons
+    assert first.plan.reasons["start"].startswith("random weights") and "stages" not in first.plan.reasons
     assert second.plan.reasons["start"] == f"the best network of {COARSE}, the stage before"
     assert (first.plan.start, second.plan.start) == (None, f"../{COARSE}/{MODEL}")
     assert last.plan.start == f"stages/{MIDDLE}/{MODEL}"

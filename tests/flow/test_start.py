@@ -279,7 +279,7 @@ def test_layers_of_other_classes_are_never_taken_for_scores(tmp_path, make_folde
     labels = LabelSet(("a", "b", "c", "d"))
     architecture = {"builder": "fcn32s_vgg16", "options": {"num_classes": 4, "in_channels": 3} | options}
     old = tmp_path / MODEL
-    pw.Segmenter(network, Normalization((0.0,) * 3, (1.0,) * 3), labels, architecture).save(old)
+    pw.Segmenter(network, Normalization((0.0,) * 3, (50.0,) * 3), labels, architecture).save(old)
     narrow = [tensor.shape[0] for tensor in load_file(old).values() if tensor.dim() == 4]
     assert narrow.count(4) > 1
     folder = named(tmp_path / "new", make_folder, ("d", "b", "c", "a"))

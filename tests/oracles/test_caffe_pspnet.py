@@ -4,46 +4,10 @@ import pytest
 
 from pixelwise.models.pspnet import pspnet_resnet50, pspnet_resnet101
 
-from .caffe import concat, conv, layer, pool, run, zoom
-from .compare import WIDTH, K, agree, conv_blobs, narrow, pictures, randomized
-from .resnet import R50, R101, conv_bn_blobs, conv_bn_relu, stage, stages_blobs
-
-
-def pspnet(units, stride_in, height, width):
-    """Its pools are as large as bins of a grid of `height` × `width` cells."""
-    return "".join(
-        [
-            conv_bn_relu("conv1_1", "data", narrow(64), 3, stride=2, pad=1),
-            conv_bn_relu("conv1_2", "conv1_1", narrow(64), 3, pad=1),
-            conv_bn_relu("conv1_3", "conv1_2", narrow(128), 3, pad=1),
-            pool("pool1", "conv1_3", 3, stride=2, pad=1),
-            stage(2, units[0], "pool1", 64, stride_in=stride_in),
-            stage(3, units[1], f"res2{units[0][-1]}", 128, stride_in=stride_in, stride=2),
-            stage(4, units[2], f"res3{units[1][-1]}", 256, stride_in=stride_in, dilation=2),
-            stage(5, units[3], f"res4{units[2][-1]}", 512, stride_in=stride_in, dilation=4),
-            *(pyramid_level(bins, height, width) for bins in (1, 2, 3, 6)),
-            concat("concat", "res5c", "interp6", "interp3", "interp2", "interp1"),
-            conv_bn_relu("conv5_4", "concat", narrow(512), 3, pad=1),
-            conv("conv6", "conv5_4", K, 1),
-            zoom("conv6_interp", "conv6", 8),
-        ]
-    )
-
-
-def pyramid_level(bins, height, width):
-    sizes = {
-        "kernel_h": height // bins,
-        "kernel_w": width // bins,
-        "stride_h": height // bins,
-        "stride_w": width // bins,
-    }
-    return "".join(
-        [
-            layer("Pooling", f"conv5_3_pool{bins}", "res5c", "pooling_param", pool="AVE", **sizes),
-            conv_bn_relu(f"conv5_3_pool{bins}_conv", f"conv5_3_pool{bins}", narrow(512), 1),
-            layer("Interp", f"interp{bins}", f"conv5_3_pool{bins}_conv", "interp_param", height=height, width=width),
-        ]
-    )
+from .caffe import run
+from .compare import WIDTH, K, agree, pictures, randomized
+from .pspnet import pspnet, pspnet_blobs
+from .resnet import R50, R101
 
 
 # 8k + 1 pixels for k + 1 cells, which 6 bins divide
@@ -53,17 +17,7 @@ def pyramid_level(bins, height, width):
 )
 def test_pspnet(build, units, stride_in, size):
     network = randomized(build(num_classes=K, width=WIDTH))
-    backbone = network.backbone
-    weights = {
-        **stages_blobs(units, backbone),
-        **conv_bn_blobs("conv1_1", backbone.conv1.conv1_1, backbone.conv1.bn1_1),
-        **conv_bn_blobs("conv1_2", backbone.conv1.conv1_2, backbone.conv1.bn1_2),
-        **conv_bn_blobs("conv1_3", backbone.conv1.conv1_3, backbone.bn1),
-        **conv_bn_blobs("conv5_4", *network.conv5_4[:2]),
-        "conv6": conv_blobs(network.conv6),
-    }
-    for name, level in network.pyramid_pooling.levels.items():
-        weights |= conv_bn_blobs(f"conv5_3_{name}_conv", *level[:2])
+    weights = pspnet_blobs(units, network)
     images = pictures(*size)
     layers = pspnet(units, stride_in, (size[0] + 7) // 8, (size[1] + 7) // 8)
     agree(network(images), run(layers, weights, images.numpy(), "conv6_interp"))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.inference.predict import Precision
     from pixelwise.inference.views import Views
+    from pixelwise.segmenter import Segmenter
 
 STARTED = time.monotonic()
 
@@ -59,6 +60,7 @@ class Kind(StrEnum):
 
     models = "models"
     datasets = "datasets"
+    weights = "weights"
 
 
 class LabelsFrom(StrEnum):
@@ -76,7 +78,9 @@ class Fusion(StrEnum):
 
 
 FolderArgument = Annotated[Path, typer.Argument(help="Folder with pictures and masks.", show_default=False)]
-ModelArgument = Annotated[Path, typer.Argument(help="A model.safetensors.", show_default=False)]
+ModelArgument = Annotated[
+    Path, typer.Argument(help="A model.safetensors, or a name of `pixelwise list weights`.", show_default=False)
+]
 AsOption = Annotated[
     list[str] | None,
     typer.Option("--as", metavar="ANSWER", help="Answer what the folder leaves open, as 255=void, masks=labels, snap."),
@@ -157,10 +161,14 @@ def fit(
     classes: ClassesOption = None,
     labels: LabelsOption = LabelsFrom.masks,
     start: Annotated[
-        Path | None, typer.Option(metavar="MODEL", help="Begin with the weights of this model.safetensors.")
+        Path | None,
+        typer.Option(metavar="MODEL", help="Begin with the weights of this model.safetensors or published name."),
     ] = None,
     staged: Annotated[
         bool, typer.Option("--staged", help="Train FCN-32s, 16s and 8s one after the other, each from the last.")
+    ] = False,
+    no_pretrained: Annotated[
+        bool, typer.Option("--no-pretrained", help="Start from random weights, and download none.")
     ] = False,
 ) -> None:
     """Learn a segmenter from a folder of pictures and masks: check, plan, train, evaluate, report."""
@@ -187,6 +195,7 @@ def fit(
             labels=labels.value,
             start=start,
             staged=staged,
+            pretrained=not no_pretrained,
             tell=display.tell,
             started_at=STARTED,
         )
@@ -286,13 +295,12 @@ def predict(
     """Segment new pictures with a model: palette PNGs and overlays, names kept."""
     from pixelwise.cli.show import print_preset, progress_bar
     from pixelwise.flow.predict import find_pictures, predict_files
-    from pixelwise.segmenter import load
 
     precisions: dict[str, Precision | None] = {"auto": None, "fp32": "fp32", "bf16": "bf16"}
     if precision not in precisions:
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
     views = _views(scales, fusion, flip, window)
-    segmenter = load(model)
+    segmenter = _opened(model)
     pictures = find_pictures(inputs, out)
     console = Console(highlight=False)
     print_preset(console, segmenter, model, crf)
@@ -366,7 +374,6 @@ def evaluate(
     from pixelwise.cli.show import print_comparison, print_preset, print_results, print_scores, progress_bar
     from pixelwise.data.answers import Answers
     from pixelwise.flow.evaluate import check_plot, compare_on_folder, evaluate_folder, plot_trimaps, record_of
-    from pixelwise.segmenter import load
 
     views = _views(scales, fusion, flip, window)
     if plot is not None:
@@ -375,8 +382,8 @@ def evaluate(
         raise BadOption("--competition names a folder of VOC's result files; give --save-results, too")
     if compare is not None and save_results is not None:
         raise BadOption("result files are of one model; leave out one of --compare and --save-results")
-    segmenter = load(model)
-    other = None if compare is None else load(compare)
+    segmenter = _opened(model)
+    other = None if compare is None else _opened(compare)
     answers = Answers.of(as_ or ())
     console = Console(highlight=False)
     if not as_json and labels is not LabelsFrom.folders:
@@ -478,6 +485,56 @@ def tune_crf(
         raise typer.Exit(1)
 
 
+@app.command(name="import-weights")
+def import_weights(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE…",
+            help="A .caffemodel, .pth, .pt or .safetensors; a Caffe network's deploy.prototxt, too.",
+            show_default=False,
+        ),
+    ],
+    out: Annotated[Path, typer.Option(metavar="MODEL", help="The model file to write.", show_default=False)],
+    model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="The network; found by the file's layers if left out.")
+    ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option("--format", metavar="NAME", help="Whose file it is; found by its layers if left out."),
+    ] = None,
+    classes: Annotated[
+        str | None,
+        typer.Option(metavar="FILE|a,b,c", help="The classes' names, or a data set's; its own if left out."),
+    ] = None,
+    mean: Annotated[
+        str | None, typer.Option(metavar="R,G,B", help="Taken from pictures, 0–255; the release's if left out.")
+    ] = None,
+    scale: Annotated[
+        float | None, typer.Option(metavar="S", help="Pictures are multiplied by it then, as 0.00390625.")
+    ] = None,
+    size: Annotated[
+        str | None, typer.Option(metavar="HxW", help="Pictures are resized to it; a classifier's window.")
+    ] = None,
+    partial: Annotated[bool, typer.Option("--partial", help="Take what fits, where not all does.")] = False,
+) -> None:
+    """Make a model of published weights: Caffe's with or without a prototxt, or PyTorch's."""
+    from pixelwise.cli.show import print_imported
+    from pixelwise.weights.import_files import import_weights as run_import
+
+    segmenter, report = run_import(
+        *files,
+        model=model,
+        format=format_,
+        classes=classes,
+        mean=_numbers("--mean", mean, "R,G,B"),
+        scale=scale,
+        size=_size(size),
+        partial=partial,
+    )
+    print_imported(Console(highlight=False), segmenter, report, segmenter.save(out))
+
+
 @app.command()
 def heatmap(
     classifier: ModelArgument,
@@ -489,9 +546,8 @@ def heatmap(
     """Draw where in a picture a class is likely: the picture, and the class's probability over it."""
     from pixelwise.cli.show import print_heatmap
     from pixelwise.flow.heatmap import draw_heatmap
-    from pixelwise.segmenter import load
 
-    drawn = draw_heatmap(load(classifier), image, name, out=out, overwrite=overwrite)
+    drawn = draw_heatmap(_opened(classifier), image, name, out=out, overwrite=overwrite)
     print_heatmap(Console(highlight=False), drawn)
 
 
@@ -507,7 +563,18 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_defaul
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)], as_json: JsonOption = False
 ) -> None:
-    """List names that commands take: networks with paper, size, cost, field; data sets with classes and splits."""
+    """List names that commands take: networks with their papers; data sets with classes and splits; published weights.
+
+    Published weights are MODEL for every command: downloaded once, or brought, as their line says.
+    """
+    if kind is Kind.weights:
+        from pixelwise.cli.show import print_weights, weights_table
+
+        if as_json:
+            typer.echo(json.dumps({"weights": weights_table()}, ensure_ascii=False))
+        else:
+            print_weights(Console(highlight=False), weights_table())
+        return
     if kind is Kind.models:
         from pixelwise.cli.show import models_table, print_models
 
@@ -564,6 +631,15 @@ def demo(
     console.print("Your own data: [bold]pixelwise fit FOLDER[/bold], with images/ and masks/ in it.")
 
 
+def _opened(model: Path) -> "Segmenter":
+    """The model of a file, or of published weights, which are downloaded where they are not here yet."""
+    from pixelwise.cli.show import progress_bar
+    from pixelwise.weights.opening import open_model
+
+    with progress_bar("downloading MB") as progress:
+        return open_model(model, progress=lambda done, total: progress(done // 10**6, max(total, done) // 10**6))
+
+
 def _views(scales: str | None, fusion: Fusion | None, flip: bool, window: str | None) -> "Views":
     """How often and how a picture is seen, from the options."""
     from pixelwise.inference.views import views_of
@@ -578,6 +654,26 @@ def _views(scales: str | None, fusion: Fusion | None, flip: bool, window: str | 
             raise BadOption(f"--window is one number or height,width, as 713 or 512,1024, got {window!r}")
         sides = numbers[0], numbers[-1]
     return views_of(scales, flip=flip, fusion=None if fusion is None else fusion.value, window=sides)
+
+
+def _numbers(option: str, given: str | None, form: str) -> tuple[float, ...] | None:
+    """`--mean 1,2,3` as numbers."""
+    if given is None:
+        return None
+    try:
+        return tuple(float(part) for part in given.split(","))
+    except ValueError as error:
+        raise BadOption(f"{option} is {form}, as 123.68,116.78,103.94, got {given!r}") from error
+
+
+def _size(given: str | None) -> tuple[int, int] | None:
+    """`--size 512x1024` as height and width."""
+    if given is None:
+        return None
+    height, _, width = given.lower().partition("x")
+    if not (height.isdecimal() and width.isdecimal() and int(height) and int(width)):
+        raise BadOption(f"--size is height x width in pixels, as 512x1024, got {given!r}")
+    return int(height), int(width)
 
 
 def _settings(pairs: list[str]) -> dict[str, Any]:

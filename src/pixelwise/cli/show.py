@@ -42,7 +42,9 @@ if TYPE_CHECKING:
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.labels import LabelSet
     from pixelwise.segmenter import Segmenter
+    from pixelwise.surgery.transplant import Transplant
 
+IMPORTED_CLASSES = 8  # that are named after an import
 MOST_CLASSES = 40  # rows of the table of classes
 FEW_PICTURES = 20  # up to which more of them may show that a CRF helps
 SHOWN_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # of a trimap
@@ -729,6 +731,26 @@ def _score_table(scores: Any, labels: "LabelSet | None") -> Table:
     return table
 
 
+def print_imported(console: Console, segmenter: "Segmenter", report: "Transplant", out: Path) -> None:
+    """What became of each layer, the network, its classes, what is done to pictures, and the file."""
+    names, normalization = segmenter.labels.names, segmenter.normalization
+    options = segmenter.architecture["options"]
+    network = options.get("classifier", segmenter.architecture["builder"])
+    shown = ", ".join(names[:IMPORTED_CLASSES]) + (", …" if len(names) > IMPORTED_CLASSES else "")
+    mean, deviation = (", ".join(f"{v:g}" for v in values) for values in (normalization.mean, normalization.deviation))
+    size = normalization.size if isinstance(normalization.size, tuple) else None
+    resized = f"resized to {size[0]} × {size[1]}, " if size is not None else ""
+    lines = [
+        str(report),
+        f"Format: {segmenter.recipe['imported']['format']}",
+        f"Network: {network}, {len(names)} classes: {shown}",
+        f"Pictures: {resized}{normalization.channel_order.upper()}, less {mean}, divided by {deviation}",
+        f"Model: {out}",
+    ]
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
+
+
 def print_heatmap(console: Console, drawn: "Drawn") -> None:
     """Where the class is most likely, which classes are likely somewhere in the picture, and the file."""
     from pixelwise.flow.heatmap import told
@@ -785,6 +807,38 @@ def print_models(console: Console, records: list[dict[str, Any]]) -> None:
         "of the scores in pixels.",
         style="dim",
     )
+
+
+def weights_table() -> list[dict[str, Any]]:
+    """The records of all published weights, and whether their files are on this machine; read without torch."""
+    from pixelwise.weights.cache import place_of
+    from pixelwise.weights.catalogue import CATALOGUE
+
+    return [
+        record.to_record() | {"place": str(place_of(record)), "here": place_of(record).is_file()}
+        for record in CATALOGUE.values()
+    ]
+
+
+def print_weights(console: Console, records: list[dict[str, Any]]) -> None:
+    """One line each: name, megabytes, how to get it, and what it reached; on a terminal cut to its width."""
+    from pixelwise.weights.catalogue import megabytes
+
+    width = max(len(r["name"]) for r in records)
+    for r in records:
+        size = "unknown" if r["size"] is None else f"{megabytes(r['size'])} MB"
+        how = "here" if r["here"] else "download" if r["addresses"] else "bring"
+        line = f"{r['name']:{width}}  {size:>7}  {how:8}  {r['score'] or 'score unknown'}"
+        if console.is_terminal:
+            console.print(line, markup=False, no_wrap=True, overflow="ellipsis")
+        else:
+            console.print(line, markup=False, soft_wrap=True)
+    if console.is_terminal:
+        console.print(
+            "Each name is a MODEL. Those to bring are of no plain address: the command that needs one says which file, "
+            "and where it goes. With --json: addresses, checksums, licenses, networks.",
+            style="dim",
+        )
 
 
 def _duration(seconds: float) -> str:

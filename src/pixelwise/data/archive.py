@@ -16,8 +16,8 @@ import zlib
 from pathlib import Path, PurePosixPath
 from typing import IO
 
-from pixelwise.data.scan import cache_folder
 from pixelwise.errors import DataError
+from pixelwise.files import cache_folder
 
 ARCHIVES = (".zip", ".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
 MAX_RATIO = 200

@@ -6,7 +6,6 @@ again when its size or time of change differs. Without a writable cache everythi
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -28,7 +27,7 @@ from pixelwise.data.decode import (
 )
 from pixelwise.data.sample import DrawnImage, DrawnMask, ImageSource, MaskSource, Pair, files_of, path_of
 from pixelwise.errors import DataError
-from pixelwise.files import write_text
+from pixelwise.files import cache_folder, write_text
 from pixelwise.labels import pack_color
 
 _FORMAT = 3  # of the cache's files; another number is not read
@@ -356,11 +355,6 @@ def _look(
         return None, error
     except OSError as error:
         return None, DataError(f"{path_of(source)} cannot be read ({error.strerror}); check the file")
-
-
-def cache_folder() -> Path:
-    """Where things are kept that can be made again: PIXELWISE_CACHE, or ~/.cache/pixelwise."""
-    return Path(os.environ.get("PIXELWISE_CACHE") or Path("~/.cache/pixelwise").expanduser())
 
 
 def _cache_file(root: Path) -> Path:

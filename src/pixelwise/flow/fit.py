@@ -2,8 +2,9 @@
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from pixelwise.flow.parts import (
     pixel_counts,
 )
 from pixelwise.flow.plan import Plan
+from pixelwise.flow.pretrained import LEAST_VIEWS, find_trunk, too_slow, with_trunk
 from pixelwise.flow.run import PLAN, STATE, Clock, alone_in, interruptible, run_folder
 from pixelwise.flow.staged import DEFAULT as STAGED_MODEL
 from pixelwise.flow.staged import FOLDER as STAGES
@@ -59,6 +61,7 @@ from pixelwise.labels import LabelSet
 from pixelwise.models import build
 from pixelwise.segmenter import Segmenter
 from pixelwise.training.recipe import Recipe
+from pixelwise.weights.opening import file_of
 
 DEFAULT_MINUTES = 10.0
 
@@ -80,6 +83,7 @@ def fit(
     labels: LabelsFrom = "masks",
     start: str | Path | None = None,
     staged: bool = False,
+    pretrained: bool = True,
     tell: Tell = lambda event: None,
     started_at: float | None = None,
 ) -> FitResult:
@@ -100,10 +104,12 @@ def fit(
         classes: a file of class names instead of the one near the masks, as classes.yaml.
         labels: "folders" where there are no masks, but a folder of pictures for each class: then a classifier is
             trained and made convolutional, and its maps are coarse.
-        start: a model file whose weights the network begins with, as far as layers and class names fit; its network
-            and options are taken, too, where no others are asked for.
+        start: a model file whose weights the network begins with, as far as layers and class names fit, or a name in
+            the catalogue; its network and options are taken, too, where no others are asked for.
         staged: train FCN-32s, FCN-16s and FCN-8s one after the other, each from the last, or the stages that lead to
             `model` (`pixelwise.flow.staged`).
+        pretrained: without `start`, begin a network with published ImageNet weights of its trunk, where there are any
+            and they are in the cache or can be downloaded (`pixelwise.flow.pretrained`).
         tell: receives what happens, as it happens.
         started_at: `time.monotonic()` when the work began, if that was before this call.
 
@@ -129,6 +135,8 @@ def fit(
         raise BadOption("a stored plan holds its own start and stages; leave out --start and --staged")
     if labels == "folders":
         _check_for_folders(staged, read_as, classes, crf_pictures)
+    if start is not None:
+        start = file_of(start)
     source = None if start is None else load_start(start)
     if staged and model is None and "model" not in settings:
         model = STAGED_MODEL
@@ -162,28 +170,38 @@ def fit(
                 raise DataError(_faults(understanding, folder))
             tell(Understood(understanding))
         _check_lengths(stored.recipe if stored is not None else recipe, understanding.labels)
+        trunk = None
         if stored is not None:
             made, parts, trying = stored, parts_of_plan(understanding, stored, machine), 0.0
         else:
-            made, parts, trying = _make_plan(
-                understanding,
-                machine,
-                clock,
-                budget,
-                steps,
-                model,
-                seed or 0,
-                settings,
-                crf_pictures,
-                origins,
-                tell,
-                folder,
-                run,
-            )
+            plans = partial(_make_plan, understanding, machine, clock, budget, steps, model, seed or 0)
+            if source is None and recipe is not None and pretrained and labels == "masks":
+                with clock.part("reading"):
+                    trunk = find_trunk(recipe.model, recipe.model_options, _megabytes_told(tell))
+            if trunk is not None and trunk.file is not None:
+                taken = {"width": load_start(trunk.file).architecture["options"].get("width", 1.0)}
+                made, parts, trying = plans(
+                    with_start_options(settings, taken),
+                    crf_pictures,
+                    origins | {"width": f"as in {trunk.name}"},
+                    tell,
+                    folder,
+                    run,
+                )
+                views = made.recipe.steps * made.recipe.batch_size
+                if steps is None and views < LEAST_VIEWS:
+                    trunk = too_slow(trunk, views)
+            if trunk is None or trunk.file is None:
+                made, parts, trying = plans(settings, crf_pictures, origins, tell, folder, run)
         if staged:
             made = in_stages(made, settings, None if budget is None else budget * 60 - clock.seconds, trying)
         if source is not None:
             made = _with_start(made, source, Path(str(start)), understanding)
+        elif trunk is not None and trunk.file is not None:
+            start = trunk.file
+            made = with_trunk(_with_start(made, load_start(start), Path(trunk.name), understanding), trunk)
+        elif trunk is not None:
+            made = with_trunk(made, trunk)
         elif plan is not None and made.start is not None:
             start = Path(plan).parent / made.start
             made = replace(made, start=START, data=made.data | {"start_file": str(start)})
@@ -198,6 +216,10 @@ def fit(
             return FitResult(None, None, "", run, "planned", None)
         with interruptible() as interrupted:
             return train_stages(folder, run, understanding, made, parts, machine, clock, resume, tell, interrupted)
+
+
+def _megabytes_told(tell: Tell) -> Callable[[int, int], None]:
+    return lambda done, total: tell(Progressed("downloading MB", done // 10**6, max(total, done) // 10**6))
 
 
 def _check_options(

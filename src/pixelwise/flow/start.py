@@ -15,7 +15,8 @@ from pixelwise.errors import BadOption, TrainingError, WeightsError
 from pixelwise.files import replacing, write_text
 from pixelwise.flow.class_folders import BUILDER
 from pixelwise.flow.plan import Plan
-from pixelwise.models import CONVERTED, MODELS, build, takes_levels
+from pixelwise.layers.normalization import Normalization
+from pixelwise.models import CONVERTED, MODELS, build
 from pixelwise.segmenter import Seen, Segmenter
 from pixelwise.surgery.transplant import Entry, Transplant, transplant
 
@@ -101,9 +102,14 @@ def begin_from(network: nn.Module, source: Segmenter, plan: Plan, file: str) -> 
         raise WeightsError(_nothing_fits(recipe.model, recipe.model_options, source, file)) from error
     except BadOption as error:
         raise WeightsError(f"{recipe.model} cannot start from {file}: {error}") from error
-    if takes_levels(recipe.model) != takes_levels(str(source.architecture["builder"])):
+    if _takes_levels(plan.normalization) != _takes_levels(source.normalization):
         _rescale(network, done, source.normalization.deviation, plan.normalization.deviation, reverse=reverse)
     return Begun(file, str(source.architecture["builder"]), source.trained_pictures, done)
+
+
+def _takes_levels(normalization: Normalization) -> bool:
+    """Whether pictures go in as levels less a mean, as Caffe's networks take them; else divided by a deviation."""
+    return not normalization.per_picture and set(normalization.deviation) == {1.0}
 
 
 def _rescale(

@@ -14,7 +14,9 @@ from pixelwise.flow.evaluate import open_part, trained_with
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.crf_search import PAPER_GRID, CRFSearch, Grid, search_crf
 from pixelwise.inference.refine import Refinement
-from pixelwise.segmenter import Segmenter, load
+from pixelwise.segmenter import Segmenter
+from pixelwise.weights.catalogue import CATALOGUE
+from pixelwise.weights.opening import load
 
 ORDER = ("val", "all", "train", "test")
 """The parts of a folder, in the order in which a search looks for one; test is last, as it is there to be measured on.
@@ -92,6 +94,8 @@ def tune_crf(
         raise BadOption(
             f"--pictures must be 2 or more, as settings are chosen on some and measured on others: {pictures}"
         )
+    if out is None and str(model) in CATALOGUE and not model.is_file():
+        raise BadOption(f"{model} are published weights, which stay as they are; give a new model file with --out")
     state = _state(model)
     segmenter = load(model)
     target = model if out is None else out

@@ -10,6 +10,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+from pixelwise.caffe.network import CaffeNetwork, caffe_network_of
 from pixelwise.errors import BadOption, unknown_name
 from pixelwise.models.bayesian_segnet import bayesian_segnet
 from pixelwise.models.convolutional_classifier import ConvolutionalClassifier, convolutional_classifier
@@ -83,7 +84,7 @@ Network = (
     | (Dilation | RefineNet | PSPNet | GCN)
     | (DeepLab | LargeFOV | MScLargeFOV | CRFRNN)
     | (DeepLabV2 | DeepLabV3 | DeepLabV3Cascade | TorchvisionSegmentation)
-    | ConvolutionalClassifier
+    | (ConvolutionalClassifier | CaffeNetwork)
 )
 
 MODELS: dict[str, Callable[..., Network]] = {
@@ -142,7 +143,10 @@ MODELS: dict[str, Callable[..., Network]] = {
 }
 
 # `build` makes these, too, for model files; they are no paper's segmenters, and not listed
-CONVERTED: dict[str, Callable[..., Network]] = {"convolutional_classifier": convolutional_classifier}
+CONVERTED: dict[str, Callable[..., Network]] = {
+    "convolutional_classifier": convolutional_classifier,
+    "caffe_network": caffe_network_of,
+}
 
 
 def list_models() -> list[str]:

@@ -16,8 +16,8 @@ BGR, 0–255, less 103.939, 116.779, 123.68. Nothing is frozen in training.
 - the deploy files have no auxiliary branch; `auxiliary=True` adds semseg's, for training alone, whose loss the paper
   weighs 0.4.
 - from semseg: it has the stride in the 3 × 3 in all depths, drops whole maps, and concatenates bins 1, 2, 3, 6 where
-  the prototxts, and this file, have 6, 3, 2, 1. Its weights fit with `bins=(6, 3, 2, 1)`, or once the input channels of
-  `conv5_4` are permuted.
+  the prototxts, and this file, have 6, 3, 2, 1. `stride_in="3x3"` gives its PSPNet-50; its weights fit once the input
+  channels of `conv5_4` are permuted (`pixelwise.weights.port_formats`), or with `bins=(6, 3, 2, 1)`.
 """
 
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from pixelwise.backbones.resnet import ResNet, resnet50, resnet101
+from pixelwise.backbones.resnet import ResNet, StrideIn, resnet50, resnet101
 from pixelwise.errors import BadOption
 from pixelwise.layers.channels import check_channels, check_counts, scaled
 from pixelwise.layers.conv import conv_bn_relu
@@ -166,10 +166,15 @@ def pspnet_resnet50(
     auxiliary: bool = False,
     bins: Sequence[int] = (1, 2, 3, 6),
     pooling: Pooling = "average",
+    stride_in: StrideIn = "1x1",
 ) -> PSPNet:
-    """PSPNet-50; 46 716 373 parameters for 21 classes, 46 782 550 for 150. Options as for `pspnet_resnet101`."""
+    """PSPNet-50; 46 716 373 parameters for 21 classes, 46 782 550 for 150. Options as for `pspnet_resnet101`.
+
+    Args:
+        stride_in: "1x1" as in the prototxt; "3x3" for weights of semseg, which has it there in all depths.
+    """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet50(in_channels=in_channels, width=width, stride_in="1x1", deep_stem=True)
+    backbone = resnet50(in_channels=in_channels, width=width, stride_in=stride_in, deep_stem=True)
     return _pspnet(backbone, num_classes, width, auxiliary, bins, pooling)
 
 

@@ -28,7 +28,7 @@ The port's names, i from 1 for the block on res5 to 4 for the one on res2:
 - from the authors' present training code: it convolves before it pools; `pooling_order` gives that.
 - from the authors' code: coarse maps are resized bilinearly, corners to corners, as in the port; there bicubically.
 - from the port: its ResNet has the stride in the 3 × 3 and a padded pool; the weights that it converts are MSRA's,
-  which have neither.
+  which have neither. `stride_in="3x3", stem_pool="padded"` gives the port's, which is torchvision's, too.
 - from both: the last upsampling puts cell j where it lies, at pixel 4j + 2, and repeats the outermost cells; there the
   scores are resized to the picture as a whole.
 - the 2-cascaded network has blocks (res5, res4) and (res3, res2, the first); its wiring in the paper is UNVERIFIED.
@@ -44,7 +44,7 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pixelwise.backbones.resnet import ResNet, resnet50, resnet101, resnet152
+from pixelwise.backbones.resnet import ResNet, StemPool, StrideIn, resnet50, resnet101, resnet152
 from pixelwise.errors import BadOption
 from pixelwise.layers.channels import check_channels, check_count, scaled
 from pixelwise.layers.head import Head, full_size
@@ -73,6 +73,7 @@ class RefineNet(nn.Module):
         self.backbone = backbone
         self.refine = nn.ModuleList(refine)
         self.dropout = nn.Dropout(0.5)
+        self.first_cell = 0 if backbone.maxpool.padding else 2  # the pixel in whose place the cell (0, 0) lies
         self.clf_conv = _conv3x3(refine[-1].channels, num_classes, bias=True)
         for module in (*self.refine.modules(), self.clf_conv):
             if isinstance(module, nn.Conv2d):
@@ -92,7 +93,10 @@ class RefineNet(nn.Module):
         height, width = images.shape[-2:]
         return {
             "logits": Head(
-                scores, Resampling.zoom((scores.shape[-2], scores.shape[-1]), (height, width), factor=4, offset=-2)
+                scores,
+                Resampling.zoom(
+                    (scores.shape[-2], scores.shape[-1]), (height, width), factor=4, offset=-self.first_cell
+                ),
             )
         }
 
@@ -209,10 +213,12 @@ def refinenet_resnet50(
     cascade: int = 4,
     pooling_blocks: int = 4,
     pooling_order: PoolingOrder = "pool_conv",
+    stride_in: StrideIn = "1x1",
+    stem_pool: StemPool = "unpadded",
 ) -> RefineNet:
     """RefineNet on ResNet-50; 99 060 309 parameters for 21 classes. Options as for `refinenet_resnet101`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet50(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
+    backbone = resnet50(in_channels=in_channels, width=width, stride_in=stride_in, stem_pool=stem_pool)
     return _refinenet(backbone, num_classes, width, cascade, pooling_blocks, pooling_order)
 
 
@@ -224,6 +230,8 @@ def refinenet_resnet101(
     cascade: int = 4,
     pooling_blocks: int = 4,
     pooling_order: PoolingOrder = "pool_conv",
+    stride_in: StrideIn = "1x1",
+    stem_pool: StemPool = "unpadded",
 ) -> RefineNet:
     """RefineNet on ResNet-101; 118 052 437 parameters for 21 classes.
 
@@ -233,12 +241,14 @@ def refinenet_resnet101(
         pooling_blocks: links of a pooling chain; 4 in the released weights, 2 in the paper's figure.
         pooling_order: "pool_conv" as in the paper and the released weights, or "conv_pool", which the training code
             calls improved.
+        stride_in, stem_pool: the flavor of the ResNet (`pixelwise.backbones.resnet`); "3x3" and "padded" to start from
+            torchvision's weights.
 
     Raises:
         BadOption: a number that no network can have.
     """
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet101(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
+    backbone = resnet101(in_channels=in_channels, width=width, stride_in=stride_in, stem_pool=stem_pool)
     return _refinenet(backbone, num_classes, width, cascade, pooling_blocks, pooling_order)
 
 
@@ -250,10 +260,12 @@ def refinenet_resnet152(
     cascade: int = 4,
     pooling_blocks: int = 4,
     pooling_order: PoolingOrder = "pool_conv",
+    stride_in: StrideIn = "1x1",
+    stem_pool: StemPool = "unpadded",
 ) -> RefineNet:
     """RefineNet on ResNet-152; 133 696 085 parameters for 21 classes. Options as for `refinenet_resnet101`."""
     check_channels(num_classes=num_classes, in_channels=in_channels, width=width)
-    backbone = resnet152(in_channels=in_channels, width=width, stride_in="1x1", stem_pool="unpadded")
+    backbone = resnet152(in_channels=in_channels, width=width, stride_in=stride_in, stem_pool=stem_pool)
     return _refinenet(backbone, num_classes, width, cascade, pooling_blocks, pooling_order)
 
 

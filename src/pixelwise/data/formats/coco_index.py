@@ -1,7 +1,7 @@
 """A COCO JSON of any size as flat arrays, which the cache keeps: it is parsed once.
 
 The standard parser needs about six times the file's size in memory, which goes back when the arrays are made. They
-are a folder in the cache (`pixelwise.data.scan.cache_folder`), one for each JSON, made anew when its size or time of
+are a folder in the cache (`pixelwise.files.cache_folder`), one for each JSON, made anew when its size or time of
 change differs; coordinates and run lengths stay on the disk until a picture is drawn. Without a writable cache
 everything works, and each process parses the file once.
 """
@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pixelwise.data.formats.coco import CocoFile, coco_file, id_of
 from pixelwise.data.formats.finding import read_json, size_of
 from pixelwise.data.formats.shapes import Shape, polygon, runs
-from pixelwise.data.scan import cache_folder
 from pixelwise.errors import DataError
+from pixelwise.files import cache_folder
 
 _FORMAT = 1  # of the cache's files; another number is not read
 _KEPT = 3  # so many indices stay in the memory of a process

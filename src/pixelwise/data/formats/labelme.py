@@ -37,10 +37,9 @@ from pixelwise.data.formats.finding import (
 from pixelwise.data.formats.shapes import Drawing, Shape, bitmap, circle, discs, flaw, line, polygon, rectangle
 from pixelwise.data.layout import Fault, Layout, normal
 from pixelwise.data.sample import Pair
-from pixelwise.data.scan import cache_folder
 from pixelwise.data.values.classnames import ClassNames, find_class_names
 from pixelwise.errors import DataError
-from pixelwise.files import replacing
+from pixelwise.files import cache_folder, replacing
 from pixelwise.labels import VOID, VOID_16, LabelSet
 
 _MARKS = (b'"shapes"', b'"imagePath"', b'"imageData"')

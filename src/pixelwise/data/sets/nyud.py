@@ -36,10 +36,10 @@ from pixelwise.data.layout import ARRAY_EXTENSIONS, Layout, checked_folder, dire
 from pixelwise.data.lists import files_by_id, lists_in, pairs_by_lists, split_by_ids, told_lists
 from pixelwise.data.plain import plain_layout
 from pixelwise.data.sample import Channels, DrawnImage, DrawnMask, Image, ImageSource, Pair, path_of
-from pixelwise.data.scan import cache_folder
 from pixelwise.data.sets.voc import listed_pairs
 from pixelwise.data.values.classnames import FILES
 from pixelwise.errors import BadOption, DataError, MissingSplit
+from pixelwise.files import cache_folder
 from pixelwise.labels import VOID, VOID_16, LabelSet
 
 _NAMES = (
