@@ -64,6 +64,13 @@ def test_a_read_only_package_is_compiled_once_for_each_state_of_its_sources(pack
     assert (third.stdout, third.stderr.splitlines()) == ("[-8.0, -8.0]\n", [LINE])
 
 
+def test_a_later_process_imports_little(package):
+    """What is kept is run without what compiling needs, such as linear algebra: 0.3 s."""
+    run(package)
+    later = run(package, ADD + "import sys; print('numba.np.linalg' in sys.modules)")
+    assert later.stdout == "[8.0, 10.0]\nFalse\n"
+
+
 def test_where_nothing_can_be_written_each_process_compiles(package):
     (package.parents[2] / "home").touch()
     ended = run(package)

@@ -133,6 +133,29 @@ def test_threads_change_rounding_alone(monkeypatch):
         np.testing.assert_allclose(together.mass, alone.mass)
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_a_vertex_of_many_points_has_a_row_for_every_few(monkeypatch, threads):
+    monkeypatch.setattr(lattice, "POINTS_PER_THREAD", 6400)
+    times = 400
+    points = np.random.default_rng(0).normal(size=(3, 50)).astype(np.float32)
+    values = np.random.default_rng(1).random((50, 2))
+    built = Lattice(np.repeat(points, times, axis=1), threads=threads)
+    assert len(built.bands) == threads + 1
+    assert np.bincount(built.offsets.ravel()).max() == lattice_kernels.LONGEST_SUM
+    assert built.num_vertices == Lattice(points).num_vertices < built.num_rows
+    expected = np.repeat(times * naive_filter(points, values), times, axis=0)
+    np.testing.assert_allclose(built.filter(np.repeat(values, times, axis=0)), expected, rtol=2e-5, atol=1e-5)
+    np.testing.assert_allclose(built.mass, built.filter(np.ones((50 * times, 1)))[:, 0], rtol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_sums_of_many_points_keep_their_precision(threads):
+    """Equal points: the normalized filter is the mean."""
+    values = np.random.default_rng(0).random((40_000, 3))
+    built = Lattice(np.full((2, 40_000), 0.3), threads=threads)
+    assert np.abs(built.filter(values) / built.mass[:, None] - values.mean(0)).max() < 5e-7
+
+
 def test_keys_that_do_not_fit_are_as_good(monkeypatch):
     points = np.random.default_rng(0).normal(size=(5, 300)) * 3
     values = np.random.default_rng(1).random((300, 2))

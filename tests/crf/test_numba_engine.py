@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pixelwise.crf import lattice, numba_engine
+from pixelwise.crf import lattice, numba_engine, reference
 from pixelwise.crf.lattice import row_layout
 from pixelwise.crf.model import DenseCRF
 
@@ -25,6 +25,18 @@ def test_threads_change_rounding_alone(monkeypatch, threads):
     numba_engine.position_lattice.cache_clear()
     assert len(together.terms[0].lattice.bands) == threads + 1
     np.testing.assert_allclose(together.infer(5), alone, atol=1e-5)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_many_points_of_one_vertex_cost_no_precision(threads):
+    """Equal points, float64: each receives the mean of all. Sums of so many in float32 alone were off by 1.4e-5."""
+    unary = np.random.default_rng(0).gamma(1.0, 2.0, (5, 20_000))
+    exact = reference.start(unary)
+    for _ in range(10):
+        exact = reference.start(unary - 8 * exact.mean(1, keepdims=True))
+    crf = DenseCRF(unary, engine="numba", threads=threads)
+    crf.add_pairwise(np.full((2, 20_000), 0.3), 8)
+    np.testing.assert_allclose(crf.infer(10), exact, atol=4e-6)
 
 
 @pytest.mark.parametrize("num_labels", range(1, 200))

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -27,6 +28,21 @@ def _operations(a, b, out, registers):
     vectors.store(out, 5 * n, vectors.nearest(x))
     vectors.store(out, 6 * n, vectors.below(x, y))
     return vectors.largest(x), vectors.total(x)
+
+
+@vectors.compiled
+def _count(counter, times):
+    for _ in range(times):
+        vectors.fetch_add(counter, 0, 1)
+    return vectors.fetch_add(counter, 0, 0)
+
+
+def test_threads_count_together():
+    counter = np.zeros(1, np.int64)
+    _count(counter, 0)  # compiles
+    with ThreadPoolExecutor(4) as pool:
+        seen = list(pool.map(lambda _: _count(counter, 100_000), range(4)))
+    assert max(seen) == counter[0] == 400_000
 
 
 def test_the_exponential_is_within_2e7():

@@ -29,7 +29,10 @@ from pixelwise.crf.vectors import WIDTH
 from pixelwise.errors import ShapeError
 
 Floats = NDArray[np.float32]
+Rows = NDArray[np.int32]
+Keys = NDArray[np.int64]
 POINTS_PER_THREAD = 8192  # fewer are not worth a thread
+PARTS_PER_THREAD = 4  # so that a thread that was held up does not hold up the others
 
 
 def bands(num_points: int, threads: int) -> list[int]:
@@ -54,12 +57,13 @@ class Lattice:
         dimensions: D.
         num_points: N.
         num_vertices: M, of distinct vertices.
-        num_rows: M and the copies: each band of points has rows of its own, and those of an earlier band's vertices
-            are added to that band's before the blur.
+        num_rows: M and the copies, which are added up before the blur: each band of points has rows of its own, and a
+            vertex has a row for every LONGEST_SUM points that it takes from.
         offsets: (N, D + 1) int32, the rows of each point's vertices.
         weights: (N, D + 1) float32, the barycentric weights; they add up to 1.
         shared: (2, num_rows − M) int32, the copies and the rows that they are copies of, in order of these.
-        chains: for each axis, the rows of neighboring vertices (`lattice_kernels.axis_chains`).
+        chains: for each axis, the rows of neighboring vertices (`lattice_kernels.axis_chains`), axis after axis.
+        cuts: where the parts of `shared` and of each axis' chains begin that threads take (`lattice_kernels.blur`).
         bands: the first point of each thread's band, and N.
         first_rows: the first row of each band, and `num_rows`.
         reach: (⌈N/BLOCK⌉ + 1,) int32: block b's points are the first to use rows reach[b]…reach[b + 1] − 1.
@@ -84,21 +88,23 @@ class Lattice:
         scale = elevation(self.dimensions)
         multipliers, steps = key_multipliers(points.min(1), points.max(1))
 
-        def find_simplices(band: tuple[int, int]) -> tuple[NDArray[np.int32], int, NDArray[np.int64], int]:
+        def find_simplices(band: tuple[int, int]) -> tuple[Rows, int, Keys, int, Rows]:
             return kernels.simplices(points, scale, multipliers, steps, self.offsets, self.weights, self.reach, *band)
 
         with Team(len(self.bands) - 1) as team:
             parts = team.run(find_simplices, list(pairwise(self.bands)))
-            counts = [count for *_, count in parts]
+            counts = [count for _, _, _, count, _ in parts]
             self.first_rows: list[int] = [0, *np.cumsum(counts).tolist()]
-            keys = np.concatenate([keys[:count] for _, _, keys, count in parts])
-            table, bits = parts[0][:2]
+            keys = np.concatenate([keys[:count] for _, _, keys, count, _ in parts])
+            table, bits, *_, copies = parts[0]
             del parts
-            table, bits, self.shared = self._merge(table, bits, keys)
+            table, bits, self.shared = self._merge(table, bits, keys, copies)
             team.run(self._renumber, range(len(self.bands) - 1))
-            self.chains = team.run(
+            chains = team.run(
                 lambda step: kernels.axis_chains(table, bits, keys, self.shared[0], step).copy(), steps.tolist()
             )
+            self.chains = np.concatenate(chains)
+            self.cuts = self._cut(chains)
         self.reach[-1] = self.num_rows
 
     @property
@@ -138,11 +144,12 @@ class Lattice:
     def blur(self, rows: Floats, width: int, registers: tuple[int, ...], team: Team, *, reverse: bool = False) -> None:
         """Blur rows (num_rows·width,) along all axes, in place; copies are added up before and set after."""
         copies, originals = self.shared
-        shared = team.parts(len(copies), width, lambda i: bool(originals[i - 1] == originals[i]))
-        team.run(lambda part: kernels.add_rows(rows, width, copies, originals, *part), shared)
-        for chains in reversed(self.chains) if reverse else self.chains:
-            _blur_axis(rows, width, chains, registers, team)
-        team.run(lambda part: kernels.copy_rows(rows, width, originals, copies, *part), shared)
+        cuts = self.cuts[::-1].copy() if reverse else self.cuts
+        progress = np.zeros(2 * len(cuts), np.int64)
+        team.run(
+            lambda _: kernels.blur(rows, width, self.chains, copies, originals, cuts, registers, progress),
+            range(team.threads),
+        )
 
     @cached_property
     def mass(self) -> NDArray[np.float64]:
@@ -153,26 +160,37 @@ class Lattice:
         with Team(len(spans)) as team:
             team.run(lambda band: kernels.masses(self.offsets, self.weights, rows, mass, True, *band), spans)
             np.add.at(rows, self.shared[1], rows[self.shared[0]])
-            for chains in self.chains:
-                kernels.blur_masses(rows, chains)
+            for first, last in self.cuts[1:-1, [0, -1]]:
+                kernels.blur_masses(rows, self.chains[first:last])
             rows[self.shared[0]] = rows[self.shared[1]]
             team.run(lambda band: kernels.masses(self.offsets, self.weights, rows, mass, False, *band), spans)
         mass *= self.scale
         return mass
 
-    def _merge(
-        self, table: NDArray[np.int32], bits: int, keys: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int32], int, NDArray[np.int32]]:
-        """The first band's table with the other bands' vertices, and what is shared."""
+    def _merge(self, table: Rows, bits: int, keys: Keys, copies: Rows) -> tuple[Rows, int, Rows]:
+        """The first band's table with the other bands' vertices, and what is shared: also its own copies."""
         if len(self.first_rows) > 2 and 2 * len(keys) > 1 << bits:
             bits = math.ceil(math.log2(2 * len(keys)))
             table = kernels.table_of(keys, self.first_rows[1], bits)
-        shared = np.empty((2, len(keys) - self.first_rows[1]), np.int32)
-        count = 0
+        count = copies.shape[1]
+        shared = np.empty((2, count + len(keys) - self.first_rows[1]), np.int32)
+        shared[:, :count] = copies
         for first, last in pairwise(self.first_rows[1:]):
             count = kernels.merge(table, bits, keys, first, last, shared, count)
         order = np.argsort(shared[1, :count], kind="stable")  # copies of one row together, in the order of bands
         return table, bits, np.ascontiguousarray(shared[:, :count][:, order])
+
+    def _cut(self, chains: list[Rows]) -> Keys:
+        """(D + 3, parts + 1): `cuts`; no chain is in two parts, nor are the copies of one row."""
+        threads = len(self.bands) - 1
+        parts = 1 if threads == 1 else PARTS_PER_THREAD * threads
+        cuts = np.empty((len(chains) + 2, parts + 1), np.int64)
+        cuts[[0, -1]] = _cuts(np.diff(self.shared[1], append=-1) != 0, parts)
+        first = 0
+        for axis, own in enumerate(chains, 1):
+            cuts[axis] = first + _cuts(own < 0, parts)
+            first += len(own)
+        return cuts
 
     def _renumber(self, band: int) -> None:
         """Rows of a band to rows of the lattice."""
@@ -207,6 +225,7 @@ def _points(features: ArrayLike) -> Floats:
         return np.require(given, np.float32, ["C", "W", "A"])  # read-only or unaligned: kernels of their own
 
 
-def _blur_axis(rows: Floats, width: int, chains: NDArray[np.int32], registers: tuple[int, ...], team: Team) -> None:
-    parts = team.parts(len(chains), width, lambda i: bool(chains[i - 1] >= 0))
-    team.run(lambda part: kernels.blur(rows, width, chains, registers, *part), parts)
+def _cuts(ends: NDArray[np.bool_], parts: int) -> NDArray[np.intp]:
+    """Where each of so many like parts of a list begins, and its end; the last item of each part is one that ends."""
+    possible = np.append(0, np.flatnonzero(ends) + 1)
+    return possible[np.searchsorted(possible, len(ends) * np.arange(parts + 1) // parts)]

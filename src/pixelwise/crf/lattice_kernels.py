@@ -17,6 +17,7 @@ from pixelwise.crf.vectors import (
     add,
     below,
     compiled,
+    fetch_add,
     fill,
     load,
     multiply,
@@ -34,6 +35,7 @@ Rows = NDArray[np.int32]
 Keys = NDArray[np.int64]
 
 BLOCK = 64  # points between two marks in `reach`, a multiple of WIDTH; see `vectors.py` on changing it
+LONGEST_SUM = 256  # points that add to one row: float32 sums of thousands move marginals by 2e-4 in ten steps
 AHEAD = 8  # entries between a prefetch and its use
 ONE_REGISTER = (0,)
 _GOLDEN = -7046029254386353131  # 2^64 / golden ratio: spreads neighboring keys
@@ -56,12 +58,14 @@ def _find(table: Rows, keys: Keys, key: int, bits: int) -> int:
 
 @compiled
 def table_of(keys: Keys, count: int, bits: int) -> Rows:
-    """A table of 2^bits slots that maps keys[m] to m for m from 0 to count − 1."""
+    """A table of 2^bits slots that maps keys[m] to m for m from 0 to count − 1; of equal keys to the first's."""
     table = np.empty(1 << bits, np.int32)
     for i in range(len(table)):
         table[i] = -1
     for m in range(count):
-        table[_find(table, keys, keys[m], bits)] = m
+        slot = _find(table, keys, keys[m], bits)
+        if table[slot] < 0:
+            table[slot] = m
     return table
 
 
@@ -138,8 +142,10 @@ def simplices(
     reach: Rows,
     start: int,
     stop: int,
-) -> tuple[Rows, int, Keys, int]:
+) -> tuple[Rows, int, Keys, int, Rows]:
     """Find the simplex and barycentric weights of points start…stop − 1, start a multiple of BLOCK.
+
+    A vertex gets another row, a copy, whenever LONGEST_SUM points have used its last one.
 
     Args:
         features: (D, N).
@@ -151,7 +157,8 @@ def simplices(
         reach: (⌈N/BLOCK⌉ + 1,); entry b is set to the number of rows that blocks before b use.
 
     Returns:
-        The table, its bits, the rows' keys (longer than needed), and the number of rows.
+        The table of first rows, its bits, the rows' keys (longer than needed), the number of rows, and (2, copies):
+        the copies and the first rows of their vertices.
     """
     dimensions = len(features)
     corners = dimensions + 1
@@ -159,8 +166,12 @@ def simplices(
     while (1 << bits) < (stop - start) // 2:
         bits += 1
     keys = np.empty(1 << bits >> 1, np.int64)
+    newest = np.empty(1 << bits >> 1, np.int32)  # of a first row: the last copy
+    uses = np.empty(1 << bits >> 1, np.int32)
     table = table_of(keys, 0, bits)
     count = 0
+    copies = np.empty((2, (stop - start) * corners // LONGEST_SUM), np.int32)
+    num_copies = 0
 
     elevated = np.empty(corners * WIDTH, np.float32)
     corner = np.empty(corners * WIDTH, np.float32)
@@ -199,23 +210,40 @@ def simplices(
         if 2 * (count + WIDTH * corners) > (1 << bits):
             while 2 * (count + WIDTH * corners) > (1 << bits):
                 bits += 1
-            more = np.empty(1 << bits >> 1, np.int64)
+            more_keys = np.empty(1 << bits >> 1, np.int64)
+            more_newest = np.empty(1 << bits >> 1, np.int32)
+            more_uses = np.empty(1 << bits >> 1, np.int32)
             for m in range(count):  # not by slices: numba takes 5 s to compile one
-                more[m] = keys[m]
-            keys = more
+                more_keys[m] = keys[m]
+                more_newest[m] = newest[m]
+                more_uses[m] = uses[m]
+            keys, newest, uses = more_keys, more_newest, more_uses
             table = table_of(keys, count, bits)
         for q in range(points):
             for r in range(corners):
-                if last_row[r] < 0 or key[q, r] != last_key[r]:
+                row = last_row[r]
+                if row < 0 or key[q, r] != last_key[r] or uses[row] == LONGEST_SUM:
                     slot = _find(table, keys, key[q, r], bits)
-                    if table[slot] < 0:
-                        table[slot] = count
-                        keys[count] = key[q, r]
+                    first = table[slot]
+                    row = newest[first] if first >= 0 else count
+                    if first < 0:
+                        first = count
+                        table[slot] = first
+                    elif uses[row] == LONGEST_SUM:
+                        row = count
+                        copies[0, num_copies] = row
+                        copies[1, num_copies] = first
+                        num_copies += 1
+                    if row == count:
+                        keys[row] = key[q, r]
+                        uses[row] = 0
+                        newest[first] = row
                         count += 1
                     last_key[r] = key[q, r]
-                    last_row[r] = table[slot]
-                offsets[p + q, r] = last_row[r]
-    return table, bits, keys, count
+                    last_row[r] = row
+                uses[row] += 1
+                offsets[p + q, r] = row
+    return table, bits, keys, count, copies[:, :num_copies].copy()
 
 
 @compiled
@@ -307,7 +335,47 @@ def slice_(values: Floats, offsets: Rows, weights: Floats, lattice: Floats, widt
 
 
 @compiled
-def blur(lattice: Floats, width: int, chains: Rows, registers: tuple[int, ...], start: int, stop: int) -> None:
+def blur(
+    lattice: Floats,
+    width: int,
+    chains: Rows,
+    copies: Rows,
+    originals: Rows,
+    cuts: Keys,
+    registers: tuple[int, ...],
+    progress: Keys,
+) -> None:
+    """Add up the copies, filter along all axes, and set the copies; threads that call this together share the work.
+
+    Each thread takes the next part of a phase until none is left, and waits for those that others have taken.
+
+    Args:
+        lattice: (rows·width,).
+        chains: of all axes, see `axis_chains`.
+        copies: (n,) rows that are not a vertex's first.
+        originals: (n,) the first rows of their vertices.
+        cuts: (D + 3, parts + 1) where the parts begin: of the copies, of each axis' chains, and of the copies again.
+        progress: (2·(D + 3),) zeros: how many parts of each phase are taken, and how many are done.
+    """
+    phases, parts = len(cuts), cuts.shape[1] - 1
+    for phase in range(phases):
+        part = fetch_add(progress, phase, 1)
+        while part < parts:
+            start, stop = cuts[phase, part], cuts[phase, part + 1]
+            if phase == 0:
+                add_rows(lattice, width, copies, originals, start, stop)
+            elif phase == phases - 1:
+                copy_rows(lattice, width, originals, copies, start, stop)
+            else:
+                _blur_axis(lattice, width, chains, registers, start, stop)
+            fetch_add(progress, phases + phase, 1)
+            part = fetch_add(progress, phase, 1)
+        while fetch_add(progress, phases + phase, 0) < parts:
+            pass
+
+
+@compiled
+def _blur_axis(lattice: Floats, width: int, chains: Rows, registers: tuple[int, ...], start: int, stop: int) -> None:
     """Filter rows along chains[start:stop] with (½, 1, ½), in place; vertices that are not there count as 0.
 
     Args:
@@ -376,7 +444,7 @@ def masses(offsets: Rows, weights: Floats, lattice: Doubles, out: Doubles, splat
 
 @compiled
 def blur_masses(lattice: Doubles, chains: Rows) -> None:
-    """`blur` of rows of one float64."""
+    """The blur along one axis of rows of one float64."""
     before = 0.0
     for i in range(len(chains)):
         row = chains[i]

@@ -3,15 +3,12 @@
 import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
 from typing import Any, Self, TypeVar
 
 from pixelwise.crf.arrays import is_whole, shown
 from pixelwise.errors import BadOption
 
 Result = TypeVar("Result")
-PARTS_PER_THREAD = 4  # so that a thread that was held up does not hold up the others
-FLOATS_PER_PART = 1 << 15
 
 
 class Team:
@@ -45,23 +42,9 @@ class Team:
         others = [self._pool.submit(work) for _ in range(min(self.threads, len(items)) - 1)]
         work()
         for other in others:
-            other.result()
+            if not other.cancel():  # where it has begun
+                other.result()
         return [results[i] for i in range(len(items))]
-
-    def parts(self, count: int, width: int, together: Callable[[int], bool]) -> list[tuple[int, int]]:
-        """Spans that cover 0…count − 1 rows of so many floats, for `run`: a few for each thread, none too small.
-
-        Args:
-            together: whether item i must be in one span with item i − 1.
-        """
-        wanted = min(PARTS_PER_THREAD * self.threads, count * width // FLOATS_PER_PART) if self.threads > 1 else 1
-        cuts = [0]
-        for part in range(1, wanted):
-            cut = max(count * part // wanted, cuts[-1])
-            while 0 < cut < count and together(cut):
-                cut += 1
-            cuts.append(cut)
-        return [span for span in pairwise([*cuts, count]) if span[0] < span[1]]
 
 
 def available_threads(threads: int | None = None) -> int:

@@ -23,6 +23,7 @@ from llvmlite import ir
 from numba import extending, types
 from numba.core import caching, cgutils, event, sigutils
 from numba.core.datamodel import models
+from numba.core.runtime.nrt import rtsys
 
 WIDTH = 8  # float32 in a register
 
@@ -65,16 +66,20 @@ _SOURCES = _hash_of_sources()
 
 
 class _Cache(caching.FunctionCache):
-    """numba's cache, but what cannot be read or written is only compiled again."""
+    """numba's cache, but what cannot be read or written is only compiled again, and reading imports less."""
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """What was compiled for this signature, None where nothing is.
 
         Two processes that compile a kernel for different signatures at once give both files the same name, and the
         list of files may be the one's and the file the other's. Then it is compiled again, which replaces the file.
+
+        numba's own method first imports all that compiling may need, SciPy's linear algebra among it: 0.3 s. What is
+        compiled already needs numba's memory management alone.
         """
         try:
-            loaded = super().load_overload(sig, target_context)
+            rtsys.initialize(target_context)
+            loaded = self._load_overload(sig, target_context)
             if loaded is not None and tuple(loaded.signature.args) != tuple(sigutils.normalize_signature(sig)[0]):
                 _log.debug("%s holds %s for %s", self.cache_path, loaded.signature, sig)
                 return None
@@ -256,6 +261,20 @@ def prefetch(typing: Any, array: Any, index: Any) -> Any:
         return context.get_dummy_value()
 
     return types.void(array, index), write
+
+
+@intrinsic
+def fetch_add(typing: Any, array: Any, index: Any, number: Any) -> Any:
+    """The whole number `array[index]` before the number is added to it, in one step for all threads.
+
+    What a thread wrote before its call is seen by all whose calls come later.
+    """
+
+    def write(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        value = context.cast(builder, arguments[2], signature.args[2], signature.return_type)
+        return builder.atomic_rmw("add", _pointer(context, builder, signature, arguments), value, "seq_cst")
+
+    return array.dtype(array, index, number), write
 
 
 @intrinsic
