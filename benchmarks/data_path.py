@@ -11,8 +11,7 @@ picture is resized, then cut.
 
 Before the clock runs, all must agree on a central crop, mirrored and not, of six pictures at the factors 1 and 3: masks
 in every pixel; images, in levels of 255, within 0.5 on average and 4 at the 99.9th percentile (at 1: a hundredth). At 3
-they are not equal: OpenCV's warpAffine, which we crop with, rounds places to 1/32 of a pixel, so that single pixels at
-hard edges are up to 4 levels from exact bilinear interpolation; Pillow is within 0.7. A crop that is one pixel aside
+they are not equal, since each rounds weights and padded edges in its own way. A crop that is one pixel aside
 differs by more than 1 level on average. At other factors the grids differ by a part of a pixel, and Pillow averages
 where it reduces, so they are not compared. Times are those of the processor, on one core; the ratios are medians over
 alternating rounds.

@@ -1,21 +1,27 @@
 """Fixtures for all tests."""
 
+import itertools
 import os
 from pathlib import Path
 
 import pytest
 import torch
 
+CACHES = itertools.count()
+
 
 @pytest.fixture(autouse=True)
 def _own_cache(tmp_path_factory, monkeypatch):
     """No test reads or fills the user's cache, or uses the network but for a server of its own."""
-    monkeypatch.setenv("PIXELWISE_CACHE", str(tmp_path_factory.mktemp("cache")))
+    # not by mktemp, which looks at the folders of thousands of tests to find the next number
+    cache = tmp_path_factory.getbasetemp() / f"cache-{next(CACHES)}"
+    cache.mkdir()
+    monkeypatch.setenv("PIXELWISE_CACHE", str(cache))
     monkeypatch.setenv("PIXELWISE_OFFLINE", "1")
     monkeypatch.delenv("PIXELWISE_MIRROR", raising=False)
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def real_data() -> Path:
     """The folder of real data; the test is skipped where PIXELWISE_DATA names none."""
     folder = os.environ.get("PIXELWISE_DATA")

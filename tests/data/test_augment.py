@@ -7,6 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pixelwise.data import augment
 from pixelwise.data.augment import PAPER_AUGMENTATIONS, Augmentation, random_crop
 from pixelwise.data.levels import grid_of
 from pixelwise.layers.normalization import Normalization
@@ -388,3 +389,42 @@ def test_a_normalized_table_gives_the_normalized_levels_bit_for_bit(channels, or
             assert found.shape == expected.shape == (3, channels, 32, 40)
             assert found.permute(0, 2, 3, 1).is_contiguous()
             assert torch.equal(found, expected)
+
+
+@pytest.mark.parametrize("scale", [(0.7, -1), (1.3, 1), (-2.0, 1), (3.0, -1), (-0.5, 1)])
+def test_a_scaled_crop_shows_the_places_that_its_map_says(scale):
+    """Coordinates painted into the picture come back at the crop's pixels, however the crop lies."""
+    rows, columns = np.mgrid[:60, :90].astype(np.float32)
+    image = np.stack([rows, columns], -1)
+    random = np.random.default_rng(3)
+    for _ in range(20):
+        linear = np.diag([scale[0], abs(scale[0]) * scale[1]])
+        matrix, spans = augment._placed(linear, random.uniform([-10, -10], [100, 70]), (60, 90), (40, 50))
+        found = augment._warp(image, spans, (40, 50), cv2.INTER_LINEAR, (-1.0, -1.0))
+        near = augment._warp(image[..., 1], spans, (40, 50), cv2.INTER_NEAREST, (-1.0,))
+        y, x = np.mgrid[:40, :50]
+        place = np.linalg.inv(linear) @ (np.stack([x, y]).reshape(2, -1) - matrix[:, 2:])
+        inside = ((place >= 0) & (place <= [[89], [59]])).all(0)
+        assert np.abs(found.reshape(-1, 2)[inside] - place[::-1].T[inside]).max(initial=0) < 1e-3
+        assert np.abs(near.ravel()[inside] - place[0][inside]).max(initial=0) < 0.5 + 1e-3
+        half = 0.5 + 0.5 / abs(scale[0]) + 1e-3  # of a pixel, and half a pixel of the crop
+        outside = ((place < -half) | (place > np.array([[89], [59]]) + half)).any(0)
+        assert (found.reshape(-1, 2)[outside] == -1).all() and (near.ravel()[outside] == -1).all()
+
+
+def test_a_crop_beside_the_picture_is_padding():
+    spans = augment._placed(np.diag([2.0, -2.0]), np.array([500.0, 500.0]), (20, 30), (8, 9))[1]
+    image, mask = np.zeros((20, 30, 3), np.uint8), np.zeros((20, 30), np.uint8)
+    assert (augment._warp(image, spans, (8, 9), cv2.INTER_LINEAR, (1.0, 2.6, 3.0)) == [1, 3, 3]).all()
+    assert (augment._warp(mask, spans, (8, 9), cv2.INTER_NEAREST, (255.0,)) == np.full((8, 9), 255)).all()
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4, 6])
+def test_looking_up_is_indexing_the_table(channels):
+    random = np.random.default_rng(channels)
+    table = random.random((256, channels)).astype(np.float32)
+    pixels = random.integers(0, 256, (7, 9, channels)).astype(np.uint8)
+    expected = table[pixels, np.arange(channels)]
+    assert (augment.looked_up(table, pixels) == expected).all()
+    out = np.empty((7, 9, channels), np.float32)
+    assert augment.looked_up(table, pixels[:, ::-1], out) is out and (out == expected[:, ::-1]).all()

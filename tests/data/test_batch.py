@@ -9,7 +9,7 @@ from pixelwise.data import batch as batch_module
 from pixelwise.data.augment import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.sample import Sample
-from pixelwise.errors import DataError, ShapeError
+from pixelwise.errors import BadOption, DataError, ShapeError
 from pixelwise.labels import LabelSet
 
 
@@ -36,9 +36,8 @@ class Numbered:
 
 
 def batches(data, seed=0, **options):
-    return Batches(
-        data, crop_size=(16, 16), batch_size=3, augmentation=Augmentation(), fill=(0.0,) * 3, seed=seed, **options
-    )
+    usual = {"crop_size": (16, 16), "batch_size": 3, "augmentation": Augmentation()}
+    return Batches(data, fill=(0.0,) * 3, seed=seed, **(usual | options))
 
 
 def test_any_order_of_asking_gives_the_same_batches():
@@ -159,3 +158,40 @@ def test_pictures_of_other_channels_are_refused():
 
     with pytest.raises(ShapeError, match="channels.*the pictures of a batch have the same"):
         [batches(Mixed())[k] for k in range(3)]
+
+
+def test_drawn_pictures_are_those_of_the_seed_and_may_come_twice():
+    drawn = [batches(Numbered(), order="drawn", batch_size=4)[k].names for k in range(8)]
+    assert drawn == [batches(Numbered(), order="drawn", batch_size=4)[k].names for k in range(8)]
+    assert any(len(set(names)) < 4 for names in drawn)
+    assert {name for names in drawn for name in names} == {f"p{i}" for i in range(7)}
+
+
+def test_parts_of_a_batch_are_the_batch():
+    whole = batches(Numbered(), batch_size=5)[3]
+    parts = [batches(Numbered(), batch_size=5, part=(i, 3))[3] for i in range(3)]
+    assert [len(part.names) for part in parts] == [1, 2, 2]
+    assert tuple(name for part in parts for name in part.names) == whole.names
+    np.testing.assert_array_equal(np.concatenate([part.targets for part in parts]), whole.targets)
+    np.testing.assert_array_equal(np.concatenate([part.images for part in parts]), whole.images)
+
+
+def test_whole_pictures_have_their_own_sizes():
+    class Growing(Numbered):
+        def __getitem__(self, index):
+            target = np.full((20 + index, 30), index % 2, np.uint8)
+            return Sample(np.full((20 + index, 30, 3), index, np.uint8), {"labels": target}, f"p{index}")
+
+    still = Augmentation(flip_horizontal=False, overhang=0, jitter=0)
+    found = batches(Growing(), crop_size=None, batch_size=1, augmentation=still)
+    for k in range(7):
+        sample = Growing()[int(found[k].names[0][1:])]
+        np.testing.assert_array_equal(found[k].targets[0], sample.targets["labels"])
+        np.testing.assert_array_equal(found[k].images[0], sample.image)
+
+
+def test_impossible_batches_are_refused():
+    with pytest.raises(BadOption, match="set batch_size=1 and accumulate=2"):
+        batches(Numbered(), crop_size=None, batch_size=2)
+    with pytest.raises(BadOption, match="a batch of 2 has no part for each of 3 processes"):
+        batches(Numbered(), batch_size=2, part=(0, 3))

@@ -226,3 +226,78 @@ def test_a_foreign_state_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[:200])
     with pytest.raises(CheckpointError, match="start again"):
         load_state(file)
+
+
+def settled(tmp_path, arrays, **changes):
+    """The network before and after a run of some steps without weight averaging."""
+    plan = recipe(average=0, loss="cross_entropy", **changes)
+    torch.manual_seed(0)
+    before = build(plan.model, **plan.model_options)
+    return before, run(tmp_path, arrays(), plan, network=None)[1]
+
+
+def changed(before, after):
+    """Names of what is not as it was."""
+    old, new = before.state_dict(), after.state_dict()
+    return {name for name in old if not torch.equal(old[name], new[name])}
+
+
+def norms(network, kinds):
+    layers = [name for name, module in network.named_modules() if isinstance(module, torch.nn.BatchNorm2d)]
+    return {f"{layer}.{kind}" for layer in layers for kind in kinds}
+
+
+@pytest.mark.parametrize(
+    ("mode", "kept"),
+    [
+        ("trained", ()),
+        ("affine", ("running_mean", "running_var", "num_batches_tracked")),
+        ("frozen", ("running_mean", "running_var", "num_batches_tracked", "weight", "bias")),
+    ],
+)
+def test_batch_norms_learn_as_much_as_the_recipe_says(tmp_path, arrays, mode, kept):
+    before, after = settled(tmp_path, arrays, batch_norm=mode, steps=2, validate_every=1)
+    assert set(before.state_dict()) - changed(before, after) == norms(before, kept)
+
+
+def test_accumulated_batches_are_one_with_the_mean_of_their_gradients(tmp_path, arrays):
+    """Without batch norm and with as many pixels in each, two batches of one are a batch of two."""
+    same_pixels = {"loss_normalization": "images", "batch_norm": "frozen", "clip": 1, "steps": 3, "optimizer": "sgd"}
+    _, once = settled(tmp_path / "a", arrays, batch_size=2, **same_pixels)
+    _, twice = settled(tmp_path / "b", arrays, batch_size=1, accumulate=2, **same_pixels)
+    for name, value in once.state_dict().items():
+        torch.testing.assert_close(twice.state_dict()[name], value, rtol=1e-3, atol=1e-5)
+
+
+def test_a_stopped_run_that_accumulates_goes_on_with_the_same_bits(tmp_path, arrays):
+    data, plan = arrays(), recipe(accumulate=3, steps=4, order="drawn", keep=0.5)
+    _, expected = run(tmp_path / "whole", data, plan)
+    run(tmp_path / "parts", data, plan, stop_at=2)
+    assert same(run(tmp_path / "parts", data, plan, resume=True)[1], expected)
+
+
+def test_statistics_are_recomputed_for_what_is_validated(tmp_path, arrays):
+    plan = recipe(average=0, recompute=3, steps=2, validate_every=2)
+    events, network = run(tmp_path, arrays(), plan)
+    shown = next(e.network for e in events if isinstance(e, Validated))
+    batches = Batches(
+        arrays(),
+        crop_size=plan.crop_size,
+        batch_size=plan.batch_size,
+        augmentation=plan.augmentation,
+        fill=NORMALIZATION.fill,
+        seed=plan.seed,
+        class_crops=0.5,
+        class_shares=[0.5, 0.5],
+        presence=np.ones((6, 2), bool),
+    )
+    first = next(module for module in shown.modules() if isinstance(module, torch.nn.BatchNorm2d))
+    seen = []
+    hook = first.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
+    with torch.no_grad():
+        for k in range(3):
+            shown(NORMALIZATION.of_crops(batches[k].crops))
+    hook.remove()
+    means = torch.stack([values.mean((0, 2, 3)) for values in seen]).mean(0)
+    torch.testing.assert_close(first.running_mean, means, rtol=1e-4, atol=1e-5)
+    assert changed(network, shown) <= norms(shown, ("running_mean", "running_var", "num_batches_tracked"))

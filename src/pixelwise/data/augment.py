@@ -1,15 +1,18 @@
 """Augmentation: a random crop of a sample, with image and target moved together.
 
 The geometry is one map, affine or elastic: the picture is read by bilinear interpolation and padded with its mean
-color, the targets by nearest and padded with void. A crop that needs neither scaling nor rotation is a plain slice.
+color, the targets by nearest and padded with void. Where the map only scales, mirrors and moves, the part that the crop
+shows is resized, and the crop lies on whole pixels of it, as if the whole picture were resized and then cut; without
+scaling it is a plain slice.
 Light and color vary in units of the picture's own deviation, so pictures of any range – 8, 12 or 16 bits, float – vary
 alike. What the papers vary is in `PAPER_AUGMENTATIONS`.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from functools import cache, cached_property
+from typing import Any, Literal, NamedTuple, Self
 
 import cv2
 import numpy as np
@@ -151,7 +154,7 @@ class Crop:
         pixels: (h, w, C): uint8 where `table` says what each value stands for; else float32 levels.
         table: (256, C) float32 levels, or None. A pixel's normalization is a table's, too, which saves two passes.
         target: (h, w) classes and void.
-        statistics: (2, C) mean and deviation of the whole picture under the crop's tone curve.
+        measure: gives `statistics`, which few normalizations ask for.
         more: {head: (h, w) classes and void} of the other heads, where there are several.
         weights: (h, w) float32, how much each pixel counts in the loss; 0 in the padding. None where none were given.
     """
@@ -159,14 +162,56 @@ class Crop:
     pixels: NDArray[np.uint8] | NDArray[np.float32]
     table: NDArray[np.float32] | None
     target: ClassMap
-    statistics: Statistics
+    measure: Callable[[], Statistics]
     more: Mapping[str, ClassMap] = field(default_factory=dict)
     weights: NDArray[np.float32] | None = None
+
+    @cached_property
+    def statistics(self) -> Statistics:
+        """(2, C) mean and deviation of the whole picture under the crop's tone curve."""
+        return self.measure()
 
     @property
     def levels(self) -> NDArray[np.float32]:
         """(h, w, C) float32, 0–255 for ordinary pictures; made anew each time."""
         return np.asarray(self.pixels, np.float32) if self.table is None else looked_up(self.table, self.pixels)
+
+
+class _Span(NamedTuple):
+    """One axis of a map that scales, mirrors and moves.
+
+    Attributes:
+        start, stop: the part of the source that is resized.
+        factor: of the size.
+        skipped: pixels of the resized part before the crop begins; below 0 the crop begins before the part.
+        side: of the crop, in pixels.
+        mirrored: the crop is turned around at last.
+        offset: what the map adds.
+    """
+
+    start: int
+    stop: int
+    factor: float
+    skipped: int
+    side: int
+    mirrored: bool
+    offset: float
+
+    def nearest(self, resized: int, length: int) -> NDArray[np.intp]:
+        """(resized,) which of `length` pixels of the part is nearest to each pixel of the resized part."""
+        places = ((np.arange(resized) + 0.5) / self.factor).astype(np.intp)
+        return np.minimum(places, length - 1)
+
+    @property
+    def shown(self) -> slice:
+        """The pixels of the resized part that lie in the crop."""
+        return slice(max(self.skipped, 0), max(self.skipped + self.side, 0))
+
+    def borders(self, shown: int) -> tuple[int, int]:
+        """Pixels of padding before and behind those `shown`, in the crop's order."""
+        before = max(-self.skipped, 0)
+        behind = self.side - before - shown
+        return (behind, before) if self.mirrored else (before, behind)
 
 
 def random_crop(
@@ -195,16 +240,17 @@ def random_crop(
     grid = grid_of(image)
     linear = _linear(a, target.shape, random)
     inverse: NDArray[np.float64] = np.asarray(np.linalg.inv(linear), np.float64)
-    matrix = _placed(linear, _center(a, inverse, target.shape, size, focus, random), size)
+    matrix, spans = _placed(linear, _center(a, inverse, target.shape, size, focus, random), target.shape, size)
     if focus is not None and not _inside(matrix @ np.array([focus[1], focus[0], 1.0]), size):
-        place = np.array([focus[1], focus[0]], float)
-        matrix = _placed(linear, place, size)
+        matrix, spans = _placed(linear, np.array([focus[1], focus[0]], float), target.shape, size)
+    window: tuple[slice, slice]
+    place: NDArray[Any] | tuple[_Span, _Span]
     if a.elastic:
         window, place = _bent(matrix, inverse, a.elastic, target.shape, size, focus, random)
-    elif _is_slice(matrix):
-        window, place = (slice(None), slice(None)), matrix
-    else:
+    elif spans is None:
         window, place = _window(matrix, inverse, target.shape, size)
+    else:
+        window, place = (slice(None), slice(None)), spans
     color = fill if fill is not None else tuple(float(v) for v in grid.mean(0))
     pad = tuple(value / level_scale(image.dtype) for value in color)
     crop = _warp(image[window], place, size, cv2.INTER_LINEAR, pad)
@@ -214,16 +260,19 @@ def random_crop(
         for head, (other, own_void) in (more or {}).items()
     }
     crop_weights = None if weights is None else _warp(weights[window], place, size, cv2.INTER_NEAREST, (0.0,))
-    pixels, table, statistics = _toned(crop, grid, a, random)
-    return Crop(pixels, table, crop_target, statistics, others, crop_weights)
+    pixels, table, measure = _toned(crop, grid, a, random)
+    return Crop(pixels, table, crop_target, measure, others, crop_weights)
 
 
 def looked_up(
     table: NDArray[np.float32], pixels: NDArray[Any], out: NDArray[np.float32] | None = None
 ) -> NDArray[np.float32]:
     """(h, w, C) float32 values of a table (256, C) for pixels (h, w, C) uint8, in `out` where that is given."""
-    found = cv2.LUT(pixels, table.reshape(1, *table.shape), dst=out)
-    return np.asarray(found, np.float32).reshape(pixels.shape)
+    from pixelwise.data.lookup_kernels import look_up  # numba takes a while to load
+
+    found = np.empty(pixels.shape, np.float32) if out is None else out
+    look_up(table, pixels, found)
+    return found
 
 
 def _linear(a: Augmentation, source: Size, random: np.random.Generator) -> NDArray[np.float64]:
@@ -276,20 +325,37 @@ def _center(
     return np.asarray(np.clip(np.array([focus[1], focus[0]], float) - inverse @ place, low, high))
 
 
-def _placed(linear: NDArray[np.float64], center: NDArray[np.float64], size: Size) -> NDArray[np.float64]:
-    """(2, 3) map that brings `center` to the crop's middle, on whole pixels: an unscaled crop stays an exact copy."""
+def _placed(
+    linear: NDArray[np.float64], center: NDArray[np.float64], source: Size, size: Size
+) -> tuple[NDArray[np.float64], tuple[_Span, _Span] | None]:
+    """(2, 3) map that brings `center` to the crop's middle, on whole pixels: an unscaled crop stays an exact copy.
+
+    A map that only scales, mirrors and moves comes with its rows and columns, whole pixels of the resized picture.
+    """
     offset = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2]) - linear @ center
-    return np.column_stack([linear, np.round(offset)])
+    if linear[0, 1] != 0 or linear[1, 0] != 0:
+        return np.column_stack([linear, np.round(offset)]), None
+    spans = tuple(_span(float(linear[i, i]), float(offset[i]), source[1 - i], size[1 - i]) for i in (1, 0))
+    return np.column_stack([linear, [spans[1].offset, spans[0].offset]]), (spans[0], spans[1])
+
+
+def _span(scale: float, offset: float, length: int, side: int) -> _Span:
+    """Where a crop of `side` pixels lies along one axis, crop = scale · source + offset, up to half a pixel of it."""
+    factor, mirrored = abs(scale), scale < 0
+    if mirrored:
+        offset = side - 1 - offset
+    # all that the interpolation reads, also after the move by half a pixel
+    start = max(math.floor((-0.5 - offset) / factor), 0)
+    stop = max(min(math.floor((side - 0.5 - offset) / factor) + 2, length), 0)
+    # pixel d of the resized part is of the place start + (d + ½) / factor − ½
+    first = (factor - 1) / 2 - factor * start
+    skipped = round(first - offset)
+    offset = first - skipped
+    return _Span(start, stop, factor, skipped, side, mirrored, side - 1 - offset if mirrored else offset)
 
 
 def _inside(point: NDArray[np.float64], size: Size) -> bool:
     return bool(0 <= round(point[0]) < size[1] and 0 <= round(point[1]) < size[0])
-
-
-def _is_slice(matrix: NDArray[np.float64]) -> bool:
-    """Whether a map only moves and mirrors."""
-    (xx, xy, _), (yx, yy, _) = matrix
-    return bool(xy == 0 == yx and abs(xx) == 1 == abs(yy))
 
 
 def _window(
@@ -341,49 +407,52 @@ def _bent(
 
 
 def _warp(
-    array: NDArray[Any], place: NDArray[Any], size: Size, interpolation: int, fill: tuple[float, ...]
+    array: NDArray[Any],
+    place: NDArray[Any] | tuple[_Span, _Span],
+    size: Size,
+    interpolation: int,
+    fill: tuple[float, ...],
 ) -> NDArray[Any]:
     """`array`, (H, W) or (H, W, C), under a map as (h, w) or (h, w, C) of the same dtype.
 
     Args:
-        place: the affine matrix (2, 3), or (2, h, w): the point (x, y) of every pixel.
+        place: the affine matrix (2, 3); (2, h, w): the point (x, y) of every pixel; or the rows and columns.
     """
     channels = 1 if array.ndim == 2 else array.shape[2]
     if channels > 4:  # OpenCV's borders hold at most four
         planes = [_warp(array[..., c], place, size, interpolation, (fill[c],)) for c in range(channels)]
         return np.stack(planes, -1)
-    warped: NDArray[Any] | None = None
-    if place.ndim == 3:
+    warped: NDArray[Any]
+    if isinstance(place, tuple):
+        warped = _resized(array, *place, interpolation, fill)
+    elif place.ndim == 3:
         warped = cv2.remap(array, place[0], place[1], interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
-    elif _is_slice(place):
-        warped = _sliced(array, place, size, fill)
-    if warped is None:
+    else:
         warped = cv2.warpAffine(
             array, place, (size[1], size[0]), flags=interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=fill
         )
     return warped.reshape(*size, channels) if array.ndim == 3 else warped
 
 
-def _sliced(
-    array: NDArray[Any], matrix: NDArray[np.float64], size: Size, fill: tuple[float, ...]
-) -> NDArray[Any] | None:
-    """`array` moved and mirrored, without interpolation; None where nothing of it lies in the crop."""
-    parts: list[slice] = []
-    borders: list[int] = []
-    for axis, (length, side) in enumerate(zip(array.shape[:2], size, strict=True)):
-        sign, offset = matrix[1 - axis, 1 - axis], int(matrix[1 - axis, 2])
-        first = -offset if sign > 0 else offset - side + 1
-        start, stop = max(first, 0), min(first + side, length)
-        if start >= stop:
-            return None
-        parts.append(slice(start, stop))
-        border = (start - first, first + side - stop)
-        borders += border if sign > 0 else border[::-1]
-    part = array[tuple(parts)]
-    mirrored = (matrix[0, 0] < 0, matrix[1, 1] < 0)
-    if any(mirrored):
-        part = cv2.flip(part, -1 if all(mirrored) else int(mirrored[0]))
-    top, bottom, left, right = borders
+def _resized(
+    array: NDArray[Any], rows: _Span, columns: _Span, interpolation: int, fill: tuple[float, ...]
+) -> NDArray[Any]:
+    """The rows and columns of `array` that a crop shows, resized, cut, mirrored and padded."""
+    part = array[rows.start : rows.stop, columns.start : columns.stop]
+    if part.size and (rows.factor != 1 or columns.factor != 1):
+        height, width = (max(round(n * span.factor), 1) for n, span in zip(part.shape, (rows, columns), strict=False))
+        if interpolation == cv2.INTER_NEAREST:  # OpenCV's rounds the factors to whole sizes, or takes the pixel before
+            part = part[rows.nearest(height, part.shape[0])].take(columns.nearest(width, part.shape[1]), axis=1)
+        else:  # the factors are exact without a size, which a part too small to keep a pixel needs
+            size = (width, height) if min(height, width) == 1 else None
+            part = cv2.resize(part, size, fx=columns.factor, fy=rows.factor, interpolation=interpolation)
+    part = part[rows.shown, columns.shown]
+    if part.size == 0:  # nothing of it lies in the crop
+        return cv2.copyMakeBorder(array[:1, :1], 0, rows.side, 0, columns.side, cv2.BORDER_CONSTANT, value=fill)[1:, 1:]
+    top, bottom = rows.borders(part.shape[0])
+    left, right = columns.borders(part.shape[1])
+    if rows.mirrored or columns.mirrored:
+        part = cv2.flip(part, -1 if rows.mirrored and columns.mirrored else int(columns.mirrored))
     moved: NDArray[Any] = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill)
     return moved
 
@@ -393,11 +462,11 @@ def _toned(
     grid: NDArray[np.float32],
     a: Augmentation,
     random: np.random.Generator,
-) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32] | None, Statistics]:
-    """The crop in other light, as pixels and a table or as levels alone; the picture's statistics under its tone curve.
+) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32] | None, Callable[[], Statistics]]:
+    """The crop in other light, as pixels and a table or as levels alone; what gives the picture's statistics.
 
-    The curve (gamma, negative) is seen by the statistics, so it survives a normalization by picture only as a change of
-    shape; contrast, shifts and noise come after them, and survive it.
+    The tone curve (gamma, negative) is seen by the statistics, so it survives a normalization by picture only as a
+    change of shape; contrast, shifts and noise come after them, and survive it.
     """
     channels = crop.shape[2]
     exponent = math.exp(random.uniform(-1, 1) * math.log(a.gamma))
@@ -412,14 +481,19 @@ def _toned(
         position = 1 - position if negative else position
         return np.asarray(low + position * span, np.float32)
 
-    statistics = statistics_of(curve(grid))
-    mean, deviation = statistics
+    @cache
+    def statistics() -> Statistics:
+        return statistics_of(curve(grid))
+
     gain = np.float32(math.exp(random.uniform(-1, 1) * math.log(a.contrast)))
     shift = np.asarray(
         random.uniform(-a.brightness, a.brightness) + random.uniform(-a.color, a.color, channels), np.float32
     )
 
     def light(levels: NDArray[np.float32]) -> NDArray[np.float32]:
+        if gain == 1 and not shift.any():
+            return curve(levels)
+        mean, deviation = statistics()
         return np.asarray((curve(levels) - mean) * gain + mean + deviation * shift, np.float32)
 
     gray = channels == 3 and random.random() < a.grey
@@ -431,6 +505,7 @@ def _toned(
     out = light(to_levels(crop)) if table is None else looked_up(table, crop)
     if gray:
         # each channel keeps its own mean and deviation, so that the statistics stay true
+        mean, deviation = statistics()
         weights = random.dirichlet(np.ones(3)).astype(np.float32)
         common = ((out - mean) / (deviation + 1e-3)) @ weights
         out = mean + common[..., None] * deviation
@@ -441,6 +516,6 @@ def _toned(
     if a.blur_kernel and _happens(a.blur_probability, random):
         out = np.asarray(cv2.GaussianBlur(out, (a.blur_kernel,) * 2, 0), np.float32).reshape(crop.shape)
     if a.noise:
-        amount = (deviation * random.uniform(0, a.noise)).astype(np.float32)
+        amount = (statistics()[1] * random.uniform(0, a.noise)).astype(np.float32)
         out = out + random.standard_normal(out.shape, np.float32) * amount
     return np.ascontiguousarray(out, np.float32), None, statistics

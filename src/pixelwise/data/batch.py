@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.augment import Augmentation, Crop, random_crop
 from pixelwise.data.sample import Dataset, Sample
-from pixelwise.errors import DataError, ShapeError
+from pixelwise.errors import BadOption, DataError, ShapeError
 from pixelwise.labels import ClassMap
 
 Size = tuple[int, int]
@@ -27,17 +27,20 @@ class Batch:
         crops: the N views; `Normalization.of_crops` makes the network's input of them.
         targets: (N, H, W) int64, classes and void.
         more: {head: (N, H, W) int64} of the other heads, where the data set has several.
-        statistics: (N, 2, C) mean and deviation of the pictures that the crops are from.
         names: of the N samples.
         weights: (N, H, W) float32, how much each pixel counts in the loss, 0 at void; None where all count alike.
     """
 
     crops: tuple[Crop, ...]
     targets: NDArray[np.int64]
-    statistics: NDArray[np.float32]
     names: tuple[str, ...]
     more: Mapping[str, NDArray[np.int64]] = field(default_factory=dict)
     weights: NDArray[np.float32] | None = None
+
+    @property
+    def statistics(self) -> NDArray[np.float32]:
+        """(N, 2, C) mean and deviation of the pictures that the crops are from."""
+        return np.stack([crop.statistics for crop in self.crops])
 
     @property
     def images(self) -> NDArray[np.float32]:
@@ -89,12 +92,14 @@ class MemoryDataset:
 class Batches:
     """The endless sequence of a run's batches; `batches[k]` is the k-th.
 
-    The order is a new permutation of the pictures for every pass. A share of the crops is placed on a pixel of a
-    class drawn from `class_shares`, in a picture that has it.
+    The order is a new permutation of the pictures for every pass, or each picture is drawn from all. A share of the
+    crops is placed on a pixel of a class drawn from `class_shares`, in a picture that has it.
 
     Args:
         dataset: classes are drawn by its head "labels"; the targets of its other heads move along.
-        crop_size: (height, width).
+        crop_size: (height, width); None for views of each picture's own size, one in a batch (FCN).
+        order: "shuffled" passes, or each picture is "drawn" from all, as FCN's authors do.
+        part: (i, n) for the i-th of n parts of each batch, which n processes have.
         class_crops: share 0–1 of crops that are placed on a pixel of a drawn class.
         class_shares: (K,) how often each class is drawn for those; classes in no picture must have 0. All the same if
             left out.
@@ -108,6 +113,7 @@ class Batches:
 
     Raises:
         DataError: there are no pictures.
+        BadOption: a batch has more than one picture of its own size, or fewer than there are parts.
         ShapeError: from `batches[k]`, when two of its pictures differ in channels.
     """
 
@@ -115,11 +121,13 @@ class Batches:
         self,
         dataset: Dataset,
         *,
-        crop_size: Size,
+        crop_size: Size | None,
         batch_size: int,
         augmentation: Augmentation,
         fill: tuple[float, ...] | None,
         seed: int,
+        order: Literal["shuffled", "drawn"] = "shuffled",
+        part: tuple[int, int] = (0, 1),
         class_crops: float = 0.0,
         class_shares: Sequence[float] | None = None,
         presence: NDArray[np.bool_] | None = None,
@@ -128,7 +136,16 @@ class Batches:
     ) -> None:
         if len(dataset) == 0:
             raise DataError("training needs at least one picture with a mask, got none")
+        if crop_size is None and batch_size > 1:
+            raise BadOption(
+                f"whole pictures of their own sizes make no batch of {batch_size}; set batch_size=1 and "
+                f"accumulate={batch_size}"
+            )
+        if batch_size < part[1]:
+            raise BadOption(f"a batch of {batch_size} has no part for each of {part[1]} processes; start fewer")
         self.dataset = dataset
+        self.order = order
+        self.part = slice(*(batch_size * i // part[1] for i in (part[0], part[0] + 1)))
         self.crop_size = crop_size
         self.batch_size = batch_size
         self.augmentation = augmentation
@@ -152,7 +169,7 @@ class Batches:
     def __getitem__(self, k: int) -> Batch:
         crops: list[Crop] = []
         names: list[str] = []
-        for j in range(self.batch_size):
+        for j in range(self.part.start, self.part.stop):
             index, sample, focus, random = self._drawn(k * self.batch_size + j)
             channels = sample.image.shape[2]
             if crops and channels != (first := crops[0].pixels.shape[2]):
@@ -165,7 +182,6 @@ class Batches:
         return Batch(
             tuple(crops),
             np.stack([crop.target for crop in crops], dtype=np.int64),
-            np.stack([crop.statistics for crop in crops]),
             tuple(names),
             {head: np.stack([crop.more[head] for crop in crops], dtype=np.int64) for head in self.others},
             None if self.weigh is None else np.stack([w for crop in crops if (w := crop.weights) is not None]),
@@ -212,7 +228,7 @@ class Batches:
         return random_crop(
             sample.image,
             sample.targets["labels"],
-            self.crop_size,
+            self.crop_size or sample.size,
             self.augmentation,
             random,
             fill=self.fill,
@@ -242,6 +258,8 @@ class Batches:
         return empty
 
     def _index(self, position: int) -> int:
+        if self.order == "drawn":
+            return int(np.random.default_rng((self.seed, 2, position)).integers(len(self.dataset)))
         turn, place = divmod(position, len(self.dataset))
         if self._order[0] != turn:
             self._order = (turn, np.random.default_rng((self.seed, 0, turn)).permutation(len(self.dataset)))

@@ -145,17 +145,18 @@ def checked_classifier(model: str | None, settings: Mapping[str, Any]) -> str:
     return model or CLASSIFIER
 
 
-def check_crop_size(crop_size: Sequence[int], input_size: int | Sequence[int]) -> None:
+def check_crop_size(crop_size: Sequence[int] | None, input_size: int | Sequence[int]) -> None:
     """Refuse crops that are not one window: their loss would not be the classifier's.
 
     Raises:
         BadOption: they are not.
     """
     height, width = window_size(input_size)
-    if tuple(crop_size) != (height, width):
+    if crop_size is None or tuple(crop_size) != (height, width):
+        given = "none" if crop_size is None else " × ".join(map(str, crop_size))
         raise BadOption(
-            f"with class folders a crop is the classifier's window, {height} × {width}, and crop_size is "
-            f"{' × '.join(map(str, crop_size))}; leave it out, and for another window set model_options.input_size"
+            f"with class folders a crop is the classifier's window, {height} × {width}, and crop_size is {given}; "
+            "leave it out, and for another window set model_options.input_size"
         )
 
 

@@ -29,7 +29,7 @@ from pixelwise.inference.predict import predict_image
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build, takes_levels
-from pixelwise.training.loop import OutOfMemory, memory_explained, train_step
+from pixelwise.training.loop import Judge, OutOfMemory, memory_explained, train_step
 from pixelwise.training.objective import objective_of
 from pixelwise.training.optimizers import make_optimizer
 from pixelwise.training.recipe import Precision, Recipe
@@ -583,7 +583,7 @@ def time_step(
     network = _on(machine, build(recipe.model, **options))
     network.train()
     optimizer = make_optimizer(network, trial)
-    objective = objective_of(trial)
+    judge = Judge(network, objective_of(trial))
     times: list[float] = []
     try:
         with closing(batches.starting_at(0)) as stream:  # prepared beside the steps, as in training
@@ -592,7 +592,7 @@ def time_step(
                     break
                 start = time.perf_counter()
                 with memory_explained(recipe, k):
-                    train_step(network, normalization, optimizer, [next(stream)], trial, objective, k, batches.voids)
+                    train_step(judge, normalization, optimizer, [next(stream)], trial, k, batches.voids)
                 times.append(time.perf_counter() - start)
     except OutOfMemory:
         return None

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
 
 from pixelwise.data.batch import Batch, Batches
 from pixelwise.errors import TrainingError
@@ -25,7 +26,8 @@ from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
 from pixelwise.training.objective import Objective, Targets, objective_of
 from pixelwise.training.optimizers import make_optimizer, rate_at, set_rate
-from pixelwise.training.recipe import Recipe
+from pixelwise.training.processes import ALONE, Processes
+from pixelwise.training.recipe import Precision, Recipe
 from pixelwise.training.state import load_state, save_state
 
 
@@ -93,14 +95,22 @@ def train(
     state_file: Path,
     resume: bool = False,
     should_stop: Callable[[float], str | None] = lambda seconds: None,
+    processes: Processes = ALONE,
 ) -> Iterator[Event]:
     """Train a network, step by step.
 
+    Several processes make the steps of one, each with its part of every batch. Batch norms that are trained take the
+    statistics of all parts on GPUs; on CPUs, where torch has no such layer, each process takes those of its own part,
+    and the first one's are kept.
+
     Args:
         network: trained in place.
-        validate: scores of a network in evaluation mode.
-        state_file: written after every validation and at an early end; read when `resume` is set and it exists.
-        should_stop: asked at each logged step, with the seconds of the run so far; a reason ends the run.
+        batches: of this process's part.
+        validate: scores of a network in evaluation mode; called in all processes, and the same in each.
+        state_file: written after every validation and at an early end; read when `resume` is set and it exists. Both
+            is done by the first process.
+        should_stop: asked at each logged step, with the seconds of the run so far; a reason ends the run. The first
+            process decides.
 
     Raises:
         TrainingError: the loss or a gradient is not a number, memory ran out, or the disk is full; the last state and
@@ -109,21 +119,31 @@ def train(
     torch.set_num_threads(recipe.threads)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no such overload in its stubs
+    if processes.count > 1 and device.type == "cuda" and recipe.batch_norm == "trained":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # untyped in torch
     set_training(network, recipe)
     optimizer = make_optimizer(network, recipe)
     average = Average(network, recipe.average) if recipe.average else None
     step, best, since_best, before = 0, -1.0, 0, 0.0
-    if resume and state_file.exists():
-        state = load_state(state_file)
+    state = processes.told(load_state(state_file) if resume and processes.leads and state_file.exists() else None)
+    if state is not None:
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
         if average is not None:
             average.network.load_state_dict(state["average"])
         step, best, since_best, before = state["step"], state["best"], state["since_best"], state["seconds"]
-    objective = objective_of(recipe, _weights(recipe, device))
+    judge: nn.Module = Judge(network, objective_of(recipe, _weights(recipe, device)))
+    if processes.count > 1:
+        # the graph of each step is the same, and what a recipe's heads leave out of it is known after the first
+        judge = DistributedDataParallel(judge, static_graph=True)
     start = time.monotonic() - before
 
+    def asked(seconds: float) -> str | None:
+        return processes.told(should_stop(seconds) if processes.leads else None)
+
     def save() -> None:
+        if not processes.leads:
+            return
         save_state(
             state_file,
             {
@@ -137,7 +157,7 @@ def train(
             },
         )
 
-    reason = "finished" if step >= recipe.steps else should_stop(before) if before else None
+    reason = "finished" if step >= recipe.steps else asked(before) if before else None
     if recipe.patience and since_best >= recipe.patience:
         reason = "plateau"
     losses: list[float] = []
@@ -148,7 +168,7 @@ def train(
             with memory_explained(recipe, step):
                 parts = [next(stream) for _ in range(recipe.accumulate)]
                 losses.append(
-                    train_step(network, normalization, optimizer, parts, recipe, objective, step, batches.voids)
+                    train_step(judge, normalization, optimizer, parts, recipe, step, batches.voids, processes)
                 )
             step += 1
             if average is not None:
@@ -158,7 +178,7 @@ def train(
                 speed = (step - logged) * recipe.accumulate * recipe.batch_size / max(now - logged_at, 1e-9)
                 yield StepLogged(step, sum(losses) / len(losses), rate_at(recipe, step - 1), now - start, speed)
                 losses = []
-                reason = should_stop(time.monotonic() - start)
+                reason = asked(time.monotonic() - start)
             if step == recipe.steps:
                 reason = "finished"
             due = step % recipe.validate_every == 0 or step == recipe.steps
@@ -168,6 +188,9 @@ def train(
                 network.eval()
                 shown = average.network if average is not None else network
                 with memory_explained(recipe, step):
+                    if recipe.recompute:
+                        shown = copy.deepcopy(shown)
+                        recompute_statistics(shown, normalization, batches, recipe)
                     scores = validate(shown)
                 better = scores.quality > best
                 best, since_best = (scores.quality, 0) if better else (best, since_best + 1)
@@ -196,30 +219,61 @@ def set_training(network: nn.Module, recipe: Recipe) -> None:
                 module.requires_grad_(False)
 
 
+def recompute_statistics(network: nn.Module, normalization: Normalization, batches: Batches, recipe: Recipe) -> None:
+    """Batch norms take the mean over the first `recipe.recompute` batches of each one's mean and variance.
+
+    SegNet keeps no running statistics in training and goes once through the training set at its end (spec,
+    networks-2014-2016 §3.4). **Difference:** the variances are torch's unbiased ones.
+    """
+    device = next(network.parameters()).device
+    with precision_context(device, recipe.precision):
+        images = (normalization.of_crops(batches[k].crops).to(device) for k in range(recipe.recompute))
+        torch.optim.swa_utils.update_bn(images, network)
+    network.eval()
+
+
+class Judge(nn.Module):
+    """The loss of a network on a batch: images (N, C, H, W) and what they are judged by → a number."""
+
+    def __init__(self, network: nn.Module, objective: Objective) -> None:
+        super().__init__()
+        self.network = network
+        self.objective = objective
+
+    def forward(self, images: Tensor, targets: Targets, precision: Precision) -> Tensor:
+        """The loss, of the whole batch where several processes have parts of it."""
+        with precision_context(images.device, precision):
+            heads: Mapping[str, Head] = self.network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
+        return self.objective(heads, targets)
+
+
 def train_step(
-    network: nn.Module,
+    judge: nn.Module,
     normalization: Normalization,
     optimizer: torch.optim.Optimizer,
     batches: Sequence[Batch],
     recipe: Recipe,
-    objective: Objective,
     step: int,
     voids: Mapping[str, int],
+    processes: Processes = ALONE,
 ) -> float:
     """One update by the mean gradient of one or more batches; 0 and no update where every pixel of them is void.
 
     Args:
+        judge: a `Judge`, or one that averages gradients over processes.
+        batches: this process's parts of them.
         voids: {head of the data set: its void}.
 
     Raises:
         TrainingError: the loss or the gradient is not a finite number.
     """
-    counted = [batch for batch in batches if bool((batch.targets != voids["labels"]).any())]
+    counted = [batch for batch in batches if processes.any(bool((batch.targets != voids["labels"]).any()))]
     if not counted:
         return 0.0
-    device = next(network.parameters()).device
+    parameters = [p for group in optimizer.param_groups for p in group["params"]]
+    device = parameters[0].device
     seed = recipe.seed * 1_000_003 + step
-    torch.manual_seed(seed)  # dropout is a function of the step, too
+    torch.manual_seed(seed + 7919 * processes.rank)  # dropout is a function of the step, too
     positions = torch.Generator().manual_seed(seed)
     set_rate(optimizer, recipe, step)
     optimizer.zero_grad(set_to_none=True)
@@ -232,23 +286,26 @@ def train_step(
             voids,
             None if batch.weights is None else torch.from_numpy(batch.weights).to(device),
             positions,
+            processes,
         )
-        with precision_context(device, recipe.precision):
-            heads: Mapping[str, Head] = network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
-        loss = objective(heads, targets) / len(batches)
-        _check_finite("loss", loss, recipe, step, [batch])
-        loss.backward()  # type: ignore[no-untyped-call]  # untyped in torch
+        loss = judge(images, targets, recipe.precision) / len(batches)
+        _check_finite("loss", loss, recipe, step, [batch], processes)
+        # each process has the gradient of its own part, and what averages them divides by their number
+        (loss * processes.count if processes.count > 1 else loss).backward()
         total += float(loss.detach())
-    norm = nn.utils.clip_grad_norm_(network.parameters(), recipe.clip or math.inf)
-    _check_finite("gradient", norm, recipe, step, counted)
+    norm = nn.utils.clip_grad_norm_(parameters, recipe.clip or math.inf)
+    _check_finite("gradient", norm, recipe, step, counted, processes)
     optimizer.step()
     return total
 
 
-def _check_finite(what: str, value: Tensor, recipe: Recipe, step: int, batches: Sequence[Batch]) -> None:
-    if bool(torch.isfinite(value)):
+def _check_finite(
+    what: str, value: Tensor, recipe: Recipe, step: int, batches: Sequence[Batch], processes: Processes
+) -> None:
+    if bool(torch.isfinite(value)):  # the same in all processes
         return
-    names = ", ".join(dict.fromkeys(name for batch in batches for name in batch.names))
+    own = [name for batch in batches for name in batch.names]
+    names = ", ".join(dict.fromkeys(name for part in processes.gathered(own) for name in part))
     raise TrainingError(
         f"the {what} is not a finite number at step {step} (rate {rate_at(recipe, step):.2g}), on the pictures "
         f"{names}; look at them, or lower the rate with --set rate=…; the last good state is kept"
@@ -269,9 +326,9 @@ def memory_explained(recipe: Recipe, step: int) -> Iterator[None]:
         known = isinstance(error, MemoryError | torch.OutOfMemoryError) or ("memory" in text and "alloc" in text)
         if not known:
             raise
-        height, width = recipe.crop_size
+        of = "whole pictures" if recipe.crop_size is None else f"crops of {recipe.crop_size[0]} × {recipe.crop_size[1]}"
         raise OutOfMemory(
-            f"out of memory at step {step} with batches of {recipe.batch_size} crops of {height} × {width}; "
+            f"out of memory at step {step} with batches of {recipe.batch_size} {of}; "
             "run again with --set batch_size=… or --set crop_size=… smaller"
         ) from error
 

@@ -1,8 +1,7 @@
 """The objective of a recipe: which heads are judged on which grid, by which losses, and what is added up."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -21,6 +20,7 @@ from pixelwise.training.losses import (
     sampled,
     soft_dice,
 )
+from pixelwise.training.processes import ALONE, Processes
 from pixelwise.training.recipe import HeadLoss, Recipe
 
 PARTS: dict[str, tuple[str, ...]] = {
@@ -43,12 +43,14 @@ class Targets:
         void: {head of the data set: its void}.
         weights: (N, H, W) float32 of single pixels of "labels", or all ones.
         generator: draws which positions count, where a recipe samples them.
+        processes: which have the other parts of the batch.
     """
 
     labels: Mapping[str, Tensor]
     void: Mapping[str, int]
     weights: Tensor | None = None
     generator: torch.Generator | None = None
+    processes: Processes = ALONE
 
 
 Objective = Callable[[Mapping[str, Head], Targets], Tensor]
@@ -77,7 +79,7 @@ def objective_of(recipe: Recipe, class_weights: Tensor | None = None) -> Objecti
         own = class_weights if judged.first else None
         plain = weights is None and recipe.keep == 1 and recipe.hard_share == 1
         if plain and recipe.loss == "cross_entropy" and recipe.loss_normalization == "weights" and _is_one_cell(head):
-            return cross_entropy_of_cell(head.scores, target, void=void, class_weights=own)
+            return cross_entropy_of_cell(head.scores, target, void=void, class_weights=own, processes=judged.processes)
         if term.grid == "own":
             scores = head.scores
             target = on_grid(target, (scores.shape[-2], scores.shape[-1]), term, fill=void)
@@ -88,8 +90,9 @@ def objective_of(recipe: Recipe, class_weights: Tensor | None = None) -> Objecti
         if head.kind == "probabilities":
             logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
         if recipe.keep < 1:
-            target = sampled(target, recipe.keep, void=void, generator=judged.generator)
-        parts = [LOSSES[part](logits, target, void, own, weights, recipe) for part in PARTS[recipe.loss]]
+            target = sampled(target, recipe.keep, void=void, generator=judged.generator, processes=judged.processes)
+        last = replace(judged, target=target, weights=weights)
+        parts = [LOSSES[part](logits, last, own, recipe) for part in PARTS[recipe.loss]]
         return parts[0] if len(parts) == 1 else torch.stack(parts).sum()
 
     return compute
@@ -104,6 +107,7 @@ class _Judged:
     weights: Tensor | None
     first: bool
     generator: torch.Generator | None
+    processes: Processes
 
 
 def _target_of(name: str, targets: Targets) -> _Judged:
@@ -111,7 +115,7 @@ def _target_of(name: str, targets: Targets) -> _Judged:
     first = next(iter(targets.labels))
     key = name if name in targets.labels else first
     weights = targets.weights if key == first else None
-    return _Judged(targets.labels[key], targets.void[key], weights, key == first, targets.generator)
+    return _Judged(targets.labels[key], targets.void[key], weights, key == first, targets.generator, targets.processes)
 
 
 def on_grid(target: Tensor, size: tuple[int, int], term: HeadLoss, *, fill: float) -> Tensor:
@@ -136,55 +140,51 @@ def on_grid(target: Tensor, size: tuple[int, int], term: HeadLoss, *, fill: floa
     return found
 
 
-class _Part(Protocol):
-    def __call__(
-        self,
-        logits: Tensor,
-        target: Tensor,
-        void: int,
-        class_weights: Tensor | None,
-        weights: Tensor | None,
-        recipe: Recipe,
-    ) -> Tensor: ...
-
-
-def _cross_entropy(
-    logits: Tensor,
-    target: Tensor,
-    void: int,
-    class_weights: Tensor | None,
-    weights: Tensor | None,
-    recipe: Recipe,
-) -> Tensor:
+def _cross_entropy(logits: Tensor, judged: _Judged, class_weights: Tensor | None, recipe: Recipe) -> Tensor:
+    target, void, processes = judged.target, judged.void, judged.processes
     if recipe.hard_share == 1:
         return cross_entropy(
             logits,
             target,
             void=void,
             class_weights=class_weights,
-            weights=weights,
+            weights=judged.weights,
             normalization=recipe.loss_normalization,
+            processes=processes,
         )
-    counted = target != void
     surprise = F.cross_entropy(logits, target, ignore_index=void, reduction="none")
-    kept = hardest(surprise, counted, recipe.hard_share, recipe.hard_probability)
-    mass = pixel_weights(target, void=void, class_weights=class_weights, weights=weights) * kept
-    return normalized((mass * surprise).sum(), mass, kept, recipe.loss_normalization)
+    kept = hardest(surprise, target != void, recipe.hard_share, recipe.hard_probability, processes)
+    mass = pixel_weights(target, void=void, class_weights=class_weights, weights=judged.weights) * kept
+    return normalized((mass * surprise).sum(), mass, kept, recipe.loss_normalization, processes)
 
 
-LOSSES: dict[str, _Part] = {
-    "cross_entropy": _cross_entropy,
-    "dice": lambda logits, target, void, class_weights, weights, recipe: soft_dice(logits, target, void=void),
-    "lovasz": lambda logits, target, void, class_weights, weights, recipe: lovasz_softmax(logits, target, void=void),
-    "focal": lambda logits, target, void, class_weights, weights, recipe: focal(
+def _focal(logits: Tensor, judged: _Judged, class_weights: Tensor | None, recipe: Recipe) -> Tensor:
+    weights = pixel_weights(judged.target, void=judged.void, class_weights=class_weights, weights=judged.weights)
+    return focal(
         logits,
-        target,
-        void=void,
+        judged.target,
+        void=judged.void,
         gamma=recipe.focal_gamma,
-        weights=pixel_weights(target, void=void, class_weights=class_weights, weights=weights),
-    ),
+        weights=weights,
+        processes=judged.processes,
+    )
+
+
+def _dice(logits: Tensor, judged: _Judged, class_weights: Tensor | None, recipe: Recipe) -> Tensor:
+    return soft_dice(logits, judged.target, void=judged.void, processes=judged.processes)
+
+
+def _lovasz(logits: Tensor, judged: _Judged, class_weights: Tensor | None, recipe: Recipe) -> Tensor:
+    return lovasz_softmax(logits, judged.target, void=judged.void, processes=judged.processes)
+
+
+LOSSES: dict[str, Callable[[Tensor, _Judged, Tensor | None, Recipe], Tensor]] = {
+    "cross_entropy": _cross_entropy,
+    "focal": _focal,
+    "dice": _dice,
+    "lovasz": _lovasz,
 }
-"""{part of a loss: its function of (logits (N, K, h, w), target (N, h, w), void, class weights, weights, recipe)}"""
+"""{part of a loss: its function of (logits (N, K, h, w), what they are judged by, class weights, recipe)}"""
 
 
 def _is_one_cell(head: Head) -> bool:

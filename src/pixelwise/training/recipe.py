@@ -50,7 +50,8 @@ class Recipe(BaseModel):
 
     Attributes:
         model, model_options: a name in MODELS and the options of its builder.
-        crop_size, batch_size: what one forward pass sees.
+        crop_size, batch_size: what one forward pass sees; without a size each picture whole, in batches of one.
+        order: of the pictures, "shuffled" passes; or each is "drawn" from all (FCN).
         accumulate: passes that make a step; their gradients are averaged, as Caffe's iter_size does.
         steps: length of the schedule; the run may end earlier, by patience or budget.
         optimizer, rate, momentum, nesterov, weight_decay: "adamw" or "sgd"; the decay spares biases and norms.
@@ -68,6 +69,8 @@ class Recipe(BaseModel):
             those whose true class has a lower probability than this; a share of 1 takes all.
         heads: {head of the network: what it adds to the loss}; the first alone if empty.
         batch_norm: "trained"; "affine": fixed statistics, and learned scale and shift; "frozen": nothing changes.
+        recompute: before each validation the statistics of batch norms become the means over so many batches of the
+            training pictures (SegNet); 0 to keep the running ones.
         class_crops: share 0–1 of crops placed on a pixel of a class drawn by `class_crop_shares`.
         average: decay of the running mean of the weights that is validated and saved; 0 for none.
         clip: largest norm of the gradient; 0 for any.
@@ -82,8 +85,9 @@ class Recipe(BaseModel):
 
     model: str
     model_options: dict[str, Any] = {}
-    crop_size: tuple[int, int]
+    crop_size: tuple[int, int] | None
     batch_size: int = Field(ge=1)
+    order: Literal["shuffled", "drawn"] = "shuffled"
     steps: int = Field(ge=1)
     accumulate: int = Field(1, ge=1)
     optimizer: Literal["adamw", "sgd"] = "adamw"
@@ -108,6 +112,7 @@ class Recipe(BaseModel):
     hard_probability: float = Field(0.0, ge=0, le=1)
     heads: dict[str, HeadLoss] = {}
     batch_norm: Literal["trained", "affine", "frozen"] = "trained"
+    recompute: int = Field(0, ge=0)
     class_crops: float = Field(0.0, ge=0, le=1)
     class_crop_shares: tuple[float, ...] | None = None
     augmentation: Augmentation = Augmentation()
@@ -122,8 +127,8 @@ class Recipe(BaseModel):
 
     @field_validator("crop_size")
     @classmethod
-    def _size(cls, size: tuple[int, int]) -> tuple[int, int]:
-        if min(size) < 1:
+    def _size(cls, size: tuple[int, int] | None) -> tuple[int, int] | None:
+        if size is not None and min(size) < 1:
             raise ValueError("must be at least 1 × 1")
         return size
 

@@ -1,0 +1,173 @@
+"""Several processes make the steps of one: two of them, by Gloo, beside one with the same batches."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from pixelwise.errors import BadOption
+from pixelwise.training.processes import ALONE, Processes, joined
+
+SCRIPT = '''
+import json, os, sys
+from pathlib import Path
+import numpy as np, torch
+from torch import nn
+sys.path.insert(0, os.environ["HERE"])
+from conftest import Arrays
+from pixelwise.data.batch import Batches
+from pixelwise.layers.head import Head
+from pixelwise.layers.normalization import Normalization
+from pixelwise.layers.resample import Resampling
+from pixelwise.inference.evaluate import evaluate_network
+from pixelwise.training.loop import StepLogged, train
+from pixelwise.training.processes import joined
+from pixelwise.training.recipe import Recipe
+
+class Small(nn.Module):
+    """No batch norm and no dropout: each picture for itself; one layer that no loss reaches."""
+    def __init__(self):
+        super().__init__()
+        self.first, self.score = nn.Conv2d(3, 8, 3, 2, 1), nn.Conv2d(8, 2, 1)
+        self.unused = nn.Conv2d(8, 2, 1)
+    def heads(self, images):
+        scores = self.first(images).relu()
+        grid = Resampling.half_pixel(tuple(scores.shape[-2:]), tuple(images.shape[-2:]))
+        return {"logits": Head(self.score(scores), grid), "other": Head(self.unused(scores), grid)}
+
+N = Normalization((80.0,) * 3, (60.0,) * 3)
+found = {}
+with joined() as processes:
+    data = Arrays()
+    for i in range(0, 6, 2):
+        data.samples[i].targets["labels"][:30 + i] = 255  # parts with few valid pixels, and parts with many
+    for name, changes in json.loads(os.environ["CASES"]).items():
+        stops = changes.pop("stops", False)
+        torch.manual_seed(0)
+        network = Small()
+        recipe = Recipe.from_record({"model": "unet", "crop_size": [32, 32], "batch_size": 3, "steps": 4, "rate": 0.05,
+            "optimizer": "sgd", "momentum": 0.5, "validate_every": 4, "log_every": 1} | changes)
+        batches = Batches(data, crop_size=recipe.crop_size, batch_size=recipe.batch_size,
+            augmentation=recipe.augmentation, fill=N.fill, seed=0, part=(processes.rank, processes.count))
+        state = Path(os.environ["OUT"]) / f"{name}.pt"
+        events = train(network, N, batches, recipe, validate=lambda n: evaluate_network(n, N, data).scores,
+            state_file=state, processes=processes, resume=True,
+            should_stop=lambda s: "interrupted" if stops and processes.count == 2 else None)
+        losses = [event.loss for event in events if isinstance(event, StepLogged)]
+        found[name] = {"losses": losses, "weight": network.score.weight.flatten().tolist()}
+        if processes.leads:
+            (Path(os.environ["OUT"]) / "found.json").write_text(json.dumps(found))
+        if name == "stopped" and processes.rank == 1:
+            os._exit(3)
+'''
+
+CASES = {
+    "plain": {},
+    "weights": {"class_weights": [0.2, 5.0], "loss_normalization": "counted"},
+    "dice": {"loss": "cross_entropy_dice"},
+    "lovasz": {"loss": "lovasz"},
+    "focal": {"loss": "focal"},
+    "hard": {"hard_share": 0.3},
+    "kept": {"keep": 0.4},
+    "images": {"loss_normalization": "images", "accumulate": 2},
+    "stopped": {"stops": True},
+}
+AFTER = {"more": {}}  # when the second process is gone
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def ran(count, out, cases):
+    """[(stderr, exit code)] of processes, started as torchrun does."""
+    out.mkdir(exist_ok=True)
+    (out / "script.py").write_text(SCRIPT)
+    port = str(free_port())
+    own = {"HERE": str(Path(__file__).parent), "OUT": str(out), "CASES": json.dumps(cases), "OMP_NUM_THREADS": "1"}
+    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    started = [
+        subprocess.Popen(
+            [sys.executable, str(out / "script.py")],
+            env=os.environ | own | (world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    return [(process.communicate(timeout=300)[1], process.returncode) for process in started]
+
+
+def found(out):
+    return json.loads((out / "found.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """What one process finds, what two find, how the two ended, and their folder."""
+    one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
+    ((text, code),) = ran(1, one, CASES)
+    assert code == 0, text
+    ended = ran(2, two, CASES | AFTER)
+    return found(one), found(two), ended, two
+
+
+def test_two_processes_give_the_losses_and_weights_of_one_with_the_same_batches(runs):
+    """Parts of 1 and 2 pictures, with other numbers of valid pixels: a mean of means would be another number."""
+    one, two, _, _ = runs
+    for name in CASES.keys() - {"stopped"}:
+        assert len(one[name]["losses"]) == 4
+        assert two[name]["losses"] == pytest.approx(one[name]["losses"], rel=1e-4, abs=1e-6), name
+        assert two[name]["weight"] == pytest.approx(one[name]["weight"], rel=1e-3, abs=1e-5), name
+
+
+def test_a_process_that_ends_is_told_by_the_others_in_one_line(runs):
+    """After the case "stopped" the second process is gone."""
+    _, _, ((text, code), (_, other)), folder = runs
+    assert (code, other) == (1, 3)
+    assert "TrainingError: another process of this run ended or cannot be reached" in text
+    assert "run again with --resume" in text
+    assert (folder / "stopped.pt").exists()
+
+
+def test_a_run_of_two_goes_on_as_one_and_ends_the_same(runs):
+    one, two, _, folder = runs
+    assert len(two["stopped"]["losses"]) == 1
+    ((text, code),) = ran(1, folder, {"stopped": {}})
+    assert code == 0, text
+    rest = found(folder)["stopped"]
+    assert two["stopped"]["losses"] + rest["losses"] == pytest.approx(one["stopped"]["losses"], rel=1e-4)
+    assert rest["weight"] == pytest.approx(one["stopped"]["weight"], rel=1e-3, abs=1e-5)
+
+
+def test_alone_everything_is_its_own(monkeypatch):
+    monkeypatch.delenv("WORLD_SIZE", raising=False)
+    with joined() as processes:
+        assert processes is ALONE and processes.leads
+        values = torch.arange(3.0, requires_grad=True)
+        assert processes.total(values) is values
+        assert processes.collected(values)[1] == slice(0, 3)
+        assert processes.gathered(5) == [5] and processes.told("a") == "a" and processes.any(True)
+
+
+def test_shares_cover_everything_once():
+    for count in (1, 2, 3, 5):
+        for length in (0, 1, 4, 7):
+            covered = [i for rank in range(count) for i in range(length)[Processes(rank, count).share(length)]]
+            assert covered == list(range(length))
+
+
+def test_processes_that_torchrun_did_not_start_are_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT"):
+        monkeypatch.delenv(name, raising=False)
+    with pytest.raises(BadOption, match="start several processes with torchrun"), joined():
+        pass
