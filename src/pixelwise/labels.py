@@ -8,6 +8,7 @@ colors. A LabelSet carries the one explicit table from the values of the files t
 import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
@@ -149,13 +150,17 @@ class LabelSet:
         """`to_classes` of fewer than 255 classes, in one pass; None where a value stands in no row."""
         import cv2  # loaded with the decoder in any case; the label sets alone do without
 
-        unknown = VOID - 1  # no class and not void
-        table = np.full(256, unknown, np.uint8)
+        classes = np.asarray(cv2.LUT(values, self._byte_table), np.uint8)
+        return None if (classes == VOID - 1).any() else classes
+
+    @cached_property
+    def _byte_table(self) -> NDArray[np.uint8]:
+        """(256,) classes and void of each byte; 254 where it stands in no row."""
+        table = np.full(256, VOID - 1, np.uint8)
         for key, cls in self.table.items():
             if 0 <= key < len(table):
                 table[key] = cls
-        classes = np.asarray(cv2.LUT(values, table), np.uint8)
-        return None if (classes == unknown).any() else classes
+        return table
 
     def nearest(self, values: NDArray[Any]) -> NDArray[np.int32]:
         """(V,) values of a file as classes and void, each by itself: the row that it stands in, or the nearest one."""

@@ -131,7 +131,8 @@ class Normalization:
             if crop.table is None:
                 place[...] = own.normalize(crop.levels[None])[0].permute(1, 2, 0).numpy()
             else:
-                table = own.normalize(crop.table[None, None])[0, :, 0].T.contiguous().numpy()
+                mean, deviation = (np.asarray(values, np.float32) for values in (own.mean, own.deviation))
+                table = (crop.table[:, order] - mean) / deviation
                 pixels = crop.pixels if self.channel_order == "rgb" else np.take(crop.pixels, order, axis=2)
                 looked_up(table, pixels, place)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
