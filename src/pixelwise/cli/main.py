@@ -3,9 +3,12 @@
 Exit codes: 0 fine, 1 a problem in the user's input or data, 2 wrong usage, 130 interrupted.
 """
 
+import contextlib
 import json
+import os
 import sys
 import time
+from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -17,7 +20,7 @@ from pixelwise import __version__
 from pixelwise.errors import BadOption, DataError, DataQuestion, PixelwiseError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from pixelwise.inference.classify import Classification
     from pixelwise.inference.evaluate import Evaluation
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from pixelwise.segmenter import Segmenter
 
 STARTED = time.monotonic()
+SHARED = ("train", "evaluate", "predict")  # commands that several processes of torchrun share
 
 # newer versions of typer carry their own copy of click; both raise subclasses of this one
 UsageError: type[Exception] = typer.BadParameter.__bases__[0]
@@ -300,8 +304,8 @@ def predict(
     if precision not in precisions:
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
     views = _views(scales, fusion, flip, window)
-    segmenter = _opened(model)
     pictures = find_pictures(inputs, out)
+    segmenter = _opened(model)
     console = Console(highlight=False)
     print_preset(console, segmenter, model, crf)
     with progress_bar("segmenting") as progress:
@@ -382,6 +386,8 @@ def evaluate(
         raise BadOption("--competition names a folder of VOC's result files; give --save-results, too")
     if compare is not None and save_results is not None:
         raise BadOption("result files are of one model; leave out one of --compare and --save-results")
+    if not data.exists():
+        raise DataError(f"there is no folder {data}; check the path")
     segmenter = _opened(model)
     other = None if compare is None else _opened(compare)
     answers = Answers.of(as_ or ())
@@ -547,6 +553,8 @@ def heatmap(
     from pixelwise.cli.show import print_heatmap
     from pixelwise.flow.heatmap import draw_heatmap
 
+    if not image.exists():
+        raise DataError(f"no picture at {image}")
     drawn = draw_heatmap(_opened(classifier), image, name, out=out, overwrite=overwrite)
     print_heatmap(Console(highlight=False), drawn)
 
@@ -633,11 +641,11 @@ def demo(
 
 def _opened(model: Path) -> "Segmenter":
     """The model of a file, or of published weights, which are downloaded where they are not here yet."""
-    from pixelwise.cli.show import progress_bar
+    from pixelwise.cli.show import download_bar
     from pixelwise.weights.opening import open_model
 
-    with progress_bar("downloading MB") as progress:
-        return open_model(model, progress=lambda done, total: progress(done // 10**6, max(total, done) // 10**6))
+    with download_bar(str(model)) as progress:
+        return open_model(model, progress=progress)
 
 
 def _views(scales: str | None, fusion: Fusion | None, flip: bool, window: str | None) -> "Views":
@@ -699,8 +707,34 @@ def _settings(pairs: list[str]) -> dict[str, Any]:
 
 
 def _complain(message: object) -> None:
-    Console(stderr=True, highlight=False, soft_wrap=True).print("[bold red]pixelwise:[/bold red] ", end="")
+    rank = os.environ.get("RANK", "0") if _several() else "0"
+    who = "pixelwise" if rank == "0" else f"pixelwise, process {rank}"
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[bold red]{who}:[/bold red] ", end="")
     typer.echo(str(message), err=True)
+
+
+def _several() -> bool:
+    """Whether `torchrun` started this process beside others."""
+    return os.environ.get("WORLD_SIZE", "1") not in ("", "1")
+
+
+@contextmanager
+def _joined(arguments: list[str]) -> "Iterator[None]":
+    """Join the processes that `torchrun` started, of which the first one speaks."""
+    if not _several():
+        yield
+        return
+    verb = next((argument for argument in arguments if not argument.startswith("-")), "")
+    if verb not in SHARED:
+        raise BadOption(
+            f"{verb or 'this'} runs in one process; leave out torchrun, which is for {', '.join(SHARED[:-1])} and "
+            f"{SHARED[-1]}"
+        )
+    from pixelwise.processes import joined
+
+    with joined() as processes, open(os.devnull, "w", encoding="utf-8") as silence:  # noqa: PTH123 – no file
+        with contextlib.nullcontext() if processes.leads else contextlib.redirect_stdout(silence):
+            yield
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -709,7 +743,8 @@ def main(arguments: list[str] | None = None) -> None:
     debug = "--debug" in arguments
     arguments = [a for a in arguments if a != "--debug"]
     try:
-        code = app(arguments, standalone_mode=False, prog_name="pixelwise")
+        with _joined(arguments):
+            code = app(arguments, standalone_mode=False, prog_name="pixelwise")
     except (typer.Abort, KeyboardInterrupt):
         typer.echo("interrupted", err=True)
         code = 130

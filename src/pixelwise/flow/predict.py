@@ -15,6 +15,7 @@ from pixelwise.files import write_text
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.predict import Precision
 from pixelwise.inference.views import Scales, views_of
+from pixelwise.processes import current
 from pixelwise.segmenter import Segmenter
 
 SETTINGS = ".pixelwise-settings.json"  # beside the results: what `resume` compares
@@ -92,6 +93,8 @@ def predict_files(
 ) -> Predicted:
     """Segment pictures into OUT/mask/NAME.png, OUT/overlay/NAME.png …, and OUT/areas.csv.
 
+    Several processes (`pixelwise.processes`) each take a part of the pictures.
+
     A picture that cannot be read does not stop the others; it is named in `Predicted.faults`.
 
     Args:
@@ -103,7 +106,7 @@ def predict_files(
         crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
 
     Raises:
-        BadOption: a kind or a scale is unknown.
+        BadOption: a kind or a scale is unknown, or several processes are to write a table of areas.
         DataError: a result exists already, or was made with other settings.
     """
     asked = [kind.strip() for kind in kinds.split(",") if kind.strip()]
@@ -114,8 +117,14 @@ def predict_files(
     areas = out / "areas.csv" if "areas" in asked else None
     if resume and areas is not None:
         raise BadOption("--resume cannot go on with areas: the table is of all pictures; use --overwrite")
+    processes = current()
+    if processes.count > 1 and areas is not None:
+        raise BadOption(
+            "the table of areas is of all pictures, and written by one process; leave out areas or torchrun"
+        )
     existing = [f for listed in files.values() for f in listed.values() if f.exists()]
     existing += [areas] if areas is not None and areas.exists() else []
+    existing = processes.told(existing)  # before one of them writes
     if existing and not (overwrite or resume):
         raise DataError(f"{existing[0]} exists already; choose another --out, or --overwrite or --resume")
     views = views_of(scales, flip=flip)
@@ -127,12 +136,13 @@ def predict_files(
     }
     if resume and existing:
         _check_same(settings, out)
-    else:
+    elif processes.leads:
         write_text(json.dumps(settings, ensure_ascii=False), out / SETTINGS)
     segmenter.network.to(this_machine().device)
     rows: list[list[Any]] = [["picture", "class", "pixels", "share"]]
     faults, written, skipped = [], 0, 0
-    for number, picture in enumerate(pictures):
+    own_part = pictures[processes.share(len(pictures))]
+    for number, picture in enumerate(own_part):
         if resume and all(f.exists() for f in files[picture].values()):
             skipped += 1
         else:
@@ -149,12 +159,13 @@ def predict_files(
                 total = prediction.labels.size
                 rows += [[picture.name, c, n, round(n / total, 6)] for c, n in prediction.areas().items()]
                 written += 1
-        progress(number + 1, len(pictures))
+        progress(number + 1, len(own_part))
     if areas is not None:
         text = io.StringIO()
         csv.writer(text, lineterminator="\n").writerows(rows)
         write_text(text.getvalue(), areas)
-    return Predicted(written, skipped, tuple(faults))
+    written, skipped = (sum(processes.gathered(number)) for number in (written, skipped))
+    return Predicted(written, skipped, tuple(fault for part in processes.gathered(faults) for fault in part))
 
 
 def _check_same(settings: dict[str, Any], out: Path) -> None:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pixelwise.data.sample import Dataset, adapt_channels
-from pixelwise.errors import DataError, LabelError
+from pixelwise.errors import BadOption, DataError, LabelError
 from pixelwise.inference.measures import MEASURES, PLAIN, Measured
 from pixelwise.inference.predict import Precision, predict_heads, predict_image
 from pixelwise.inference.refine import Refinement, picture_digest
@@ -20,6 +20,7 @@ from pixelwise.inference.views import ONCE, Views
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import mean_iou_of_picture
+from pixelwise.processes import current
 from pixelwise.protocols import PROTOCOLS, Accumulator, Protocol, ProtocolScores
 from pixelwise.protocols.cityscapes import CityscapesAccumulator
 from pixelwise.protocols.intervals import Interval, score_difference, score_interval
@@ -149,6 +150,8 @@ def evaluate_network(
 ) -> Evaluation:
     """Predict every picture of a data set and count it against its mask.
 
+    Several processes (`pixelwise.processes`) each take a part of the pictures, and all have the scores of all.
+
     Args:
         network: in evaluation mode.
         flip: average the probabilities with those of the mirrored pictures.
@@ -165,9 +168,16 @@ def evaluate_network(
         DataError: the data set is empty or has no masks; or the protocol is Cityscapes', and only some of its pictures
             have instances.
         LabelError: the protocol is for other classes.
+        BadOption: there are several processes, and measures or a sink.
     """
     if len(dataset) == 0:
         raise DataError("there is nothing to evaluate on: the data set has no pictures")
+    processes = current()
+    if processes.count > 1 and (measures or sink is not None):
+        raise BadOption(
+            "several processes count pictures by a protocol alone; for further measures and result files run one: "
+            "leave out torchrun"
+        )
     views = replace(views, flip=True) if flip and not views.flip else views
     protocol, notes = _with_heads(protocol, network, normalization, dataset)
     accumulator = protocol.accumulator(dataset.labels)
@@ -181,10 +191,11 @@ def evaluate_network(
     known = 0  # pictures that the CRF's settings were chosen on
     seconds = 0.0
     pixels = 0
+    own_part = range(len(dataset))[processes.share(len(dataset))]
 
     def results() -> Iterator[tuple[str, NDArray[Any]]]:
         nonlocal known, seconds, pixels
-        for index in range(len(dataset)):
+        for done, index in enumerate(own_part, 1):
             sample = dataset[index]
             target = sample.targets.get("labels")
             if target is None and sink is None:
@@ -217,12 +228,19 @@ def evaluate_network(
                 pictures.append(PictureScore(index, sample.name, score))
             yield sample.name, found.labels
             if progress is not None:
-                progress(index + 1, len(dataset))
+                progress(done, len(own_part))
 
     if sink is not None:
         sink(results())
     else:
         deque(results(), maxlen=0)
+    if processes.count > 1:
+        merged = protocol.accumulator(dataset.labels)
+        for part in processes.gathered(accumulator):
+            merged.merge(part)
+        accumulator = merged
+        pictures = [picture for part in processes.gathered(pictures) for picture in part]
+        known, seconds, pixels = (sum(processes.gathered(value)) for value in (known, seconds, pixels))
     if known:
         which = "these same pictures" if known == len(pictures) else f"{known} of these pictures"
         notes += (f"the CRF's settings were chosen on {which}, so that these scores flatter it a little",)

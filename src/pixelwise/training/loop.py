@@ -24,9 +24,9 @@ from pixelwise.inference.predict import precision_context
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
+from pixelwise.processes import ALONE, Processes
 from pixelwise.training.objective import Objective, Targets, objective_of
 from pixelwise.training.optimizers import make_optimizer, rate_at, set_rate
-from pixelwise.training.processes import ALONE, Processes
 from pixelwise.training.recipe import Precision, Recipe
 from pixelwise.training.state import load_state, save_state
 

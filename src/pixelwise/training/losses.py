@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from pixelwise.training.processes import ALONE, Processes
+from pixelwise.processes import ALONE, Processes
 
 NORMALIZATIONS: dict[str, str] = {
     "weights": "the weights of the counted pixels, which is their number without weights",

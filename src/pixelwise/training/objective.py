@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pixelwise.errors import BadOption
 from pixelwise.layers.head import Head
+from pixelwise.processes import ALONE, Processes
 from pixelwise.training.losses import (
     cross_entropy,
     cross_entropy_of_cell,
@@ -20,7 +21,6 @@ from pixelwise.training.losses import (
     sampled,
     soft_dice,
 )
-from pixelwise.training.processes import ALONE, Processes
 from pixelwise.training.recipe import HeadLoss, Recipe
 
 PARTS: dict[str, tuple[str, ...]] = {

@@ -95,6 +95,13 @@ class Processes:
 ALONE = Processes()
 
 
+def current() -> Processes:
+    """This process among those of the run, where several were joined."""
+    if not (dist.is_available() and dist.is_initialized()):
+        return ALONE
+    return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+
+
 @contextmanager
 def joined() -> Iterator[Processes]:
     """The processes that `torchrun` started; this one alone where it did not.
@@ -103,8 +110,8 @@ def joined() -> Iterator[Processes]:
         BadOption: what torchrun says of them is not complete.
         TrainingError: another process ended, or cannot be reached.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
-        yield ALONE if not dist.is_initialized() else _this()
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        yield ALONE
         return
     missing = [name for name in ("RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT") if name not in os.environ]
     if missing:
@@ -116,13 +123,9 @@ def joined() -> Iterator[Processes]:
         dist.init_process_group("nccl" if gpu else "gloo", timeout=PATIENCE)
     try:
         with explained():
-            yield _this()
+            yield current()
     finally:
         dist.destroy_process_group()
-
-
-def _this() -> Processes:
-    return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
 
 
 @contextmanager

@@ -7,11 +7,22 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+import pixelwise as pw
+from pixelwise.cli.main import main
 from pixelwise.errors import BadOption
-from pixelwise.training.processes import ALONE, Processes, joined
+from pixelwise.flow.evaluate import evaluate_folder
+from pixelwise.labels import LabelSet
+from pixelwise.layers.normalization import Normalization
+from pixelwise.models import build
+from pixelwise.processes import ALONE, Processes, joined
+from pixelwise.segmenter import Segmenter
+
+from .conftest import Arrays
 
 SCRIPT = '''
 import json, os, sys
@@ -26,7 +37,7 @@ from pixelwise.layers.normalization import Normalization
 from pixelwise.layers.resample import Resampling
 from pixelwise.inference.evaluate import evaluate_network
 from pixelwise.training.loop import StepLogged, train
-from pixelwise.training.processes import joined
+from pixelwise.processes import joined
 from pixelwise.training.recipe import Recipe
 
 class Small(nn.Module):
@@ -171,3 +182,62 @@ def test_processes_that_torchrun_did_not_start_are_refused(monkeypatch):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(BadOption, match="start several processes with torchrun"), joined():
         pass
+
+
+def commands(arguments, count=2):
+    """[(stdout, stderr, exit code)] of a command of pixelwise in several processes."""
+    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-m", "pixelwise", *map(str, arguments)],
+            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(count)
+    ]
+    return [(*process.communicate(timeout=300), process.returncode) for process in started]
+
+
+@pytest.fixture(scope="module")
+def model_and_folder(tmp_path_factory):
+    home = tmp_path_factory.mktemp("shared")
+    for kind in ("images", "masks"):
+        (home / "data" / kind).mkdir(parents=True)
+    for sample in Arrays(5).samples:
+        Image.fromarray(sample.image).save(home / "data" / "images" / f"{sample.name}.png")
+        Image.fromarray(sample.targets["labels"]).save(home / "data" / "masks" / f"{sample.name}.png")
+    torch.manual_seed(0)
+    options = {"num_classes": 2, "width": 0.0625, "depth": 3}
+    normalization = Normalization((80.0,) * 3, (60.0,) * 3)
+    segmenter = Segmenter(
+        build("unet", **options), normalization, LabelSet(("0", "1")), {"builder": "unet", "options": options}
+    )
+    segmenter.save(home / "model.safetensors")
+    return home / "model.safetensors", home / "data"
+
+
+def test_two_processes_evaluate_and_predict_as_one_and_the_first_one_speaks(model_and_folder, tmp_path):
+    model, data = model_and_folder
+    segmenter = pw.load(model)
+    one = evaluate_folder(segmenter, data)[1].to_record()
+    (text, fault, code), (silent, _, other) = commands(["evaluate", model, data, "--json"])
+    assert (code, other, silent) == (0, 0, ""), fault
+    two = json.loads(text)
+    assert {key: two[key] for key in one if key != "seconds_per_megapixel"} == json.loads(json.dumps(one))
+    (text, fault, code), (silent, _, other) = commands(["predict", model, data / "images", "--out", tmp_path / "out"])
+    assert (code, other, silent) == (0, 0, ""), fault
+    assert "5 pictures segmented" in text
+    for file in sorted((data / "images").iterdir()):
+        expected = segmenter.predict(file).labels
+        assert (np.asarray(Image.open(tmp_path / "out" / "mask" / file.name)) == expected).all()
+
+
+def test_commands_that_are_not_shared_say_so(model_and_folder, monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    with pytest.raises(SystemExit) as ended:
+        main(["check", str(model_and_folder[1])])
+    assert ended.value.code == 2
+    assert "pixelwise, process 1: check runs in one process; leave out torchrun" in capsys.readouterr().err
