@@ -174,6 +174,7 @@ def main() -> None:
     )
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--quick", action="store_true", help="21 labels on the photo alone")
+    parser.add_argument("--only", nargs=2, metavar=("LABELS", "SIZE"), help="one case alone, as 21 1024x2048")
     parser.add_argument("--memory", nargs=4, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.memory:
@@ -186,6 +187,8 @@ def main() -> None:
         print(HOW_TO_INSTALL)
     cases = [(21, "photo"), (2, "photo"), (150, "photo"), (21, "750x1000"), (21, "1024x2048")]
     processors = available_threads()
+    if arguments.only:
+        cases = [(int(arguments.only[0]), arguments.only[1])]
     for num_labels, size in cases[:1] if arguments.quick else cases:
         image = photo(arguments.image, parsed(size))
         unary = energies(image, num_labels)

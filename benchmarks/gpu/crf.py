@@ -21,7 +21,8 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from crf import SETTINGS, STEPS, energies, parsed, photo
+from bench_crf import SETTINGS, STEPS, energies, parsed, photo
+
 from pixelwise.crf.model import DenseCRF
 
 GOAL = 10.0  # ms, b1

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pixelwise.metrics import Scores as Scores
     from pixelwise.models import build as build
     from pixelwise.models import list_models as list_models
+    from pixelwise.recipes import list_recipes as list_recipes
     from pixelwise.report.page import write_report as write_report
     from pixelwise.segmenter import Prediction as Prediction
     from pixelwise.segmenter import Segmenter as Segmenter
@@ -44,6 +45,7 @@ _HOME = {
     "open_dataset": "pixelwise.data",
     "list_datasets": "pixelwise.data",
     "list_weights": "pixelwise.weights.catalogue",
+    "list_recipes": "pixelwise.recipes",
     "understand": "pixelwise.flow.doctor",
     "write_report": "pixelwise.report.page",
     "ConfusionMatrix": "pixelwise.metrics",

@@ -148,7 +148,10 @@ def test_two_inputs_lie_one_behind_the_other():
         (conv("a"), "reads 'data', and no layer gives it"),
         ('input: "data" input_dim: 3 ' + conv("a"), "expected four input_dim or one input_shape"),
         (INPUT.replace("dim: 8", "dim: 0") + conv("a"), "expected whole numbers from 1 for the shape of 'data'"),
-        (INPUT + conv("a", num_output=2**31 - 1, kernel=9, fields="pad: 4"), "the prototxt has .* weights"),
+        (
+            INPUT + conv("a", num_output=2**31 - 1, kernel=9, fields="pad: 4"),
+            "more than 536870912 values for a picture",
+        ),
         (INPUT + layer("Split", "s", top="a a"), "has the same top twice"),
         (INPUT + layer("ReLU", "r", top="a b"), "gives 1 tops here, and has 2"),
         ("layer {", "net:1:8"),

@@ -53,6 +53,17 @@ def test_a_caffe_network_becomes_a_model_that_predicts(tiny, tmp_path, capsys):
     assert np.array_equal(np.array(Image.open(mask)), [[0, 0, 0, 1, 1, 1]] * 4)
 
 
+def test_a_model_that_exists_is_not_overwritten(tiny, tmp_path, capsys):
+    model = tmp_path / "model.safetensors"
+    model.write_text("mine")
+    more = ("--classes", "a,b", "--mean", "0", "--out", model)
+    assert ran("import-weights", *tiny, *more) == 1
+    assert capsys.readouterr().err.strip().endswith(f"{model} exists already; choose another --out, or --overwrite")
+    assert model.read_text() == "mine"
+    assert ran("import-weights", *tiny, *more, "--overwrite") == 0
+    assert pw.load(model).labels.names == ("a", "b")
+
+
 def test_classes_of_a_file_a_scale_and_a_size(tiny, tmp_path, capsys):
     (tmp_path / "names.txt").write_text("reddish\nblueish\n")
     model = tmp_path / "model.safetensors"

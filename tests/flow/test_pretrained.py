@@ -132,14 +132,46 @@ def test_pretrained_weights_can_be_declined(published, folder, tmp_path):
     assert plan.start is None and "start" not in plan.reasons
 
 
-def test_at_a_width_that_is_too_slow_a_narrower_network_starts_from_random_weights(published, folder, tmp_path):
-    """One image a step and a step to fill the time: the planner chooses as it does without published weights."""
-    run = pw.fit(
-        folder, out=tmp_path / "run", minutes=0.2, model=MODEL, settings=SHORT | {"steps": 1}, plan_only=True
-    ).run
-    plan = Plan.load(run / "plan.yaml")
-    assert plan.start is None
+def test_at_a_width_that_is_too_slow_a_narrower_network_starts_from_random_weights(
+    published, folder, tmp_path, monkeypatch
+):
+    """Two images a step and a step to fill the time: the planner chooses as it does without published weights."""
+    monkeypatch.setattr("pixelwise.flow.planner._OTHER_WIDTHS", [{"width": 1 / 64}])
+    monkeypatch.setitem(pretrained._USUAL, "width", WIDTH)
+
+    def planned(run, **settings):
+        settings = SHORT | {"steps": 1} | settings
+        fitted = pw.fit(folder, out=tmp_path / run, minutes=0.2, model=MODEL, settings=settings, plan_only=True)
+        return Plan.load(fitted.run / "plan.yaml")
+
+    plan = planned("run")
+    assert plan.start is None and plan.recipe.model_options["width"] == 1 / 64
     assert "at which the time is enough for 2 crops only, and 600 are wanted" in plan.reasons["start"]
+    asked = planned("asked", model_options={"width": WIDTH})  # as that line tells a person who wants it all the same
+    assert asked.start is not None and asked.reasons["start"].startswith("ImageNet weights")
+
+
+def test_a_download_that_takes_much_of_the_time_is_left_for_the_next_fit(published, monkeypatch):
+    """One of 1 000 bytes in 6 s leaves 100 min for the rest: more than a quarter of 10."""
+    place_of(published).unlink()
+    clock = iter([0.0, 4.0, 6.0])
+    monkeypatch.setattr(pretrained.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(pretrained, "is_to_be_had", lambda record, seconds: "")
+    seen = []
+
+    def imported(name, patience, progress):
+        for done in (500, 501, 502):
+            progress(done, 1500)
+        raise AssertionError("it goes on")
+
+    monkeypatch.setattr(pretrained, "imported", imported)
+    monkeypatch.setattr(pretrained, "_within", lambda seconds, ask: ask())
+    trunk = find_trunk(MODEL, {}, lambda done, total: seen.append(done), 10.0)
+    assert seen == [500, 501] and trunk.file is None
+    assert trunk.told == (
+        "random weights: vgg16-tiny.pth would take about 50 min to download, more than 25% of the time; what came is "
+        "kept, and the next fit goes on with it"
+    )
 
 
 @pytest.mark.parametrize(

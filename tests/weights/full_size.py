@@ -3,11 +3,12 @@
 import torch
 
 from pixelwise.weights.all_formats import WEIGHT_FORMATS
+from pixelwise.weights.detection import Unfilled
 
 
 def meta(build, **options):
     """A network of full size without numbers."""
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return build(**options)
 
 

@@ -6,10 +6,11 @@ import pytest
 from PIL import Image
 
 from pixelwise.caffe.prototxt import prototxt_text
+from pixelwise.cli.main import main
 from pixelwise.data import open_dataset
 from pixelwise.protocols import PROTOCOLS
 from pixelwise.segmenter import evaluate_pictures
-from pixelwise.weights import import_weights
+from pixelwise.weights import caffe_network, import_weights, load
 
 pytestmark = pytest.mark.real
 
@@ -37,6 +38,20 @@ def test_the_file_tells_the_size_and_the_order_of_channels(enet, real_data):
     assert enet.normalization.channel_order == "bgr"
     prototxt = prototxt_text(real_data / "caffe" / "enet-cityscapes" / "enet_deploy_final.prototxt")
     assert enet.architecture == {"builder": "caffe_network", "options": {"prototxt": prototxt}}
+
+
+def test_enet_before_its_bn_was_merged_comes_with_a_note(real_data, tmp_path, caplog, capsys):
+    home = real_data / "caffe" / "enet-cityscapes"
+    files = [str(home / "enet_deploy.prototxt"), str(home / "cityscapes_weights_before_bn_merge.caffemodel")]
+    out = tmp_path / "model.safetensors"
+    with pytest.raises(SystemExit) as ended:
+        main(["import-weights", *files, "--mean", "0", "--classes", "cityscapes", "--out", str(out)])
+    assert ended.value.code == 0
+    [printed] = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: ")]
+    assert "layer 'bn0_1' (BN) gives values near ±35" in printed and "the scores mean nothing" in printed
+    assert load(out).recipe["imported"]["notes"] == [printed.removeprefix("Note: ")]
+    caffe_network(*files)
+    assert "cityscapes_weights_before_bn_merge.caffemodel: layer 'bn0_1' (BN) gives values" in caplog.text
 
 
 def test_the_scores_on_cityscapes_are_those_that_were_measured(enet, pairs):

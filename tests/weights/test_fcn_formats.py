@@ -8,6 +8,7 @@ import torch
 
 from pixelwise.models import build
 from pixelwise.weights.all_formats import WEIGHT_FORMATS
+from pixelwise.weights.detection import Unfilled
 from pixelwise.weights.fcn_formats import FORMATS
 from pixelwise.weights.importing import foreign_tensors
 
@@ -32,7 +33,7 @@ NUMBERS = {  # {format: (classes, numbers that are trained, numbers that are fix
 
 
 def full_size(name, **options):
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         return build(FORMATS[name].model, **options)
 
 

@@ -17,7 +17,7 @@ from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
 from pixelwise.weights import WEIGHT_FORMATS, caffe_network, export_caffemodel, import_weights
-from pixelwise.weights.detection import find_format, network_of
+from pixelwise.weights.detection import Unfilled, find_format, network_of
 from pixelwise.weights.files import caffe_tensors, digest_of, read_tensors
 from pixelwise.weights.fixed import bilinear_kernel
 from pixelwise.weights.formats import WeightFormat, by_leaf, classes_of
@@ -184,6 +184,19 @@ def test_the_way_back_gives_the_files_tensors():
         foreign_tensors(network, replace(FORMAT, prepare=lambda tensors: dict(tensors)))
 
 
+def test_learned_upsampling_is_exported_as_it_was_learned(tmp_path):
+    network, other = (build("fcn16s_vgg16", num_classes=3, width=1 / 32, learn_upsampling=True) for _ in range(2))
+    nn.init.normal_(network.upscore2.weight)
+    export_caffemodel(network, "berkeley_fcn16s_vgg16", tmp_path / "a.caffemodel")
+    tensors = read_tensors(tmp_path / "a.caffemodel")
+    assert tensors["upscore2.weight"].shape == (3, 3, 4, 4)
+    assert load_weights(other, tensors, WEIGHT_FORMATS["berkeley_fcn16s_vgg16"]).complete
+    assert torch.equal(other.upscore2.weight, network.upscore2.weight)
+    fixed = build("fcn16s_vgg16", num_classes=3, width=1 / 32)
+    with pytest.raises(WeightsError, match="upscore2 of the file, .* is not the fixed deconvolution of our network"):
+        load_weights(fixed, tensors, WEIGHT_FORMATS["berkeley_fcn16s_vgg16"])
+
+
 @pytest.mark.parametrize("name", ["berkeley_fcn8s_atonce_vgg16", "berkeley_nyud_color_hha", "crfrnn_fcn8s"])
 def test_an_exported_file_is_imported_again_as_it_was(name, tmp_path):
     format = WEIGHT_FORMATS[name]
@@ -213,7 +226,7 @@ def test_an_export_of_another_network_or_format_is_refused(tmp_path):
 
 def meta_tensors(name, classes):
     format = WEIGHT_FORMATS[name]
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         network = network_of(format.model, num_classes=classes)
     return foreign_tensors(network, format)
 
@@ -233,9 +246,36 @@ def test_the_format_is_found_by_the_layers_and_the_number_of_classes(name, class
 
 def test_two_formats_with_the_same_layers_are_a_question():
     tensors = meta_tensors("berkeley_nyud_hha", 40)
-    with pytest.raises(WeightsError, match=r"berkeley_nyud_color, berkeley_nyud_hha alike; which is it\? .*--format"):
+    with pytest.raises(WeightsError, match=r"2 formats alike: berkeley_nyud_color \(.*; berkeley_nyud_hha .*--format"):
         find_format(tensors, "caffe")
     assert find_format(tensors, "caffe", name="berkeley_nyud_hha").name == "berkeley_nyud_hha"
+
+
+def test_two_networks_with_the_same_layers_are_a_question_though_the_classes_are_of_one():
+    """SegNet and Bayesian SegNet differ in dropout alone."""
+    for name in ("segnet_camvid", "segnet_basic_camvid"):
+        with pytest.raises(WeightsError, match=rf"formats alike: {name} .*bayesian_segnet.* \(Bad.*Which is it\?"):
+            find_format(meta_tensors(name, 11), "caffe")
+    assert find_format(meta_tensors("segnet_camvid", 11), "caffe", model="segnet").name == "segnet_camvid"
+
+
+@pytest.mark.parametrize("shape", [(), (0,), (7,), (5, 5, 5), (0, 3, 1, 1)])
+def test_a_file_of_odd_shapes_is_of_no_format(shape):
+    for name, layer in (("semseg_pspnet_resnet50", "cls.0.weight"), ("wkentaro_fcn8s_atonce_vgg16", "score_fr.weight")):
+        format = WEIGHT_FORMATS[name]
+        tensors = {f"{one}.1.weight": torch.empty(8, 8, 1, 1) for one in ("ppm.features.0", "ppm.features.1")}
+        tensors |= {"score_pool4.weight": torch.empty(2, 2, 1, 1), "cls.4.weight": torch.empty(2, 2, 1, 1)}
+        with pytest.raises(WeightsError, match="of no format of .* that is known"):
+            find_format(tensors | {layer: torch.empty(shape)}, "torch", model=format.model)
+
+
+def test_an_error_of_a_format_itself_is_not_taken_for_another_file(monkeypatch):
+    def broken(tensors):
+        raise RuntimeError("a fault in prepare")
+
+    monkeypatch.setitem(WEIGHT_FORMATS, "small", replace(FORMAT, model="fcn32s_vgg16", prepare=broken))
+    with pytest.raises(RuntimeError, match="a fault in prepare"):
+        find_format(file_tensors(), "caffe")
 
 
 def test_a_format_that_does_not_fit_the_question_is_refused():
@@ -459,6 +499,32 @@ def test_a_partial_import_is_recorded(resnet18, tmp_path):
     assert record["unused"] == ["more: no layer of the target was paired with it"]
     known = WEIGHT_FORMATS["torchvision_resnet18"].normalization
     assert segmenter.normalization == replace(known, mean=(1.0, 2.0, 3.0))
+
+
+def test_what_a_prototxt_lacks_and_what_a_file_lacks_are_recorded(tiny):
+    prototxt, caffemodel, *_ = tiny
+    more = 'layer { name: "score" type: "Convolution" bottom: "conv" top: "score" convolution_param { %s } }'
+    prototxt.write_text(TEXT + more % "num_output: 2 kernel_size: 1")
+    surplus = [*read_caffemodel(caffemodel).layers, CaffeLayer("old", "Convolution", (np.ones((1, 1, 1, 1), "f4"),))]
+    write_caffemodel(caffemodel, surplus)
+    with pytest.raises(WeightsError, match=r"1 missing \(score\), 1 of the file unused \(old\).*partial=True"):
+        import_weights(prototxt, caffemodel, classes="a,b", mean=[0])
+    segmenter, report = import_weights(prototxt, caffemodel, classes="a,b", mean=[0], partial=True)
+    record = segmenter.recipe["imported"]
+    assert record["copied"] == ["conv"] and record["missing"] == ["score: the file has no such layer"]
+    assert record["unused"] == ["old: the prototxt has no such layer"]
+    assert "score  the file has no such layer" in str(report) and "old    the prototxt has no such layer" in str(report)
+
+
+def test_what_no_file_tells_is_a_note_of_the_import(tmp_path):
+    network = network_of("alexnet", num_classes=4, width=1 / 32)
+    format = replace(WEIGHT_FORMATS["bvlc_caffenet"], options=lambda tensors: {"num_classes": 4, "width": 1 / 32})
+    export_caffemodel(network, format, tmp_path / "a.caffemodel")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(WEIGHT_FORMATS, "bvlc_caffenet", format)
+        segmenter, _ = import_weights(tmp_path / "a.caffemodel", format="bvlc_caffenet", classes="a,b,c,d")
+    [note] = segmenter.recipe["imported"]["notes"]
+    assert "bvlc_alexnet has the same layers" in note and "deploy.prototxt" in note
 
 
 def test_the_types_of_an_exported_file_are_caffes(tmp_path):

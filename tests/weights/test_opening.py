@@ -144,8 +144,8 @@ def test_without_a_network_predict_says_in_one_line_which_file_to_bring_and_wher
     told = capsys.readouterr().err
     place = place_of(CATALOGUE[NAME])
     assert told.count("\n") == 1
-    assert f"bring {FILE} (SHA-256 {CATALOGUE[NAME].digest[7:]}…), from http://127.0.0.1:9/{FILE}" in told
-    assert told.endswith(f"and put it at {place}\n")
+    assert f"bring {FILE} (SHA-256 {CATALOGUE[NAME].digest[7:]}…) from http://127.0.0.1:9/{FILE} and put" in told
+    assert told.endswith(f" it at {place}\n")
     bring(published)
     assert code_of(arguments) == 0
     assert (tmp_path / "out" / "mask" / "photo.png").is_file()
@@ -171,6 +171,16 @@ def test_with_a_network_predict_downloads_once_and_evaluate_takes_the_name_too(
         assert len(server.asked) == 1
 
 
+def test_what_is_missing_is_said_before_anything_is_downloaded(published, tmp_path, capsys):
+    gone = tmp_path / "gone.png"
+    for arguments in (["predict", NAME, gone, "--out", tmp_path], ["evaluate", NAME, gone]):
+        assert code_of(arguments) == 1
+        told = capsys.readouterr().err
+        assert str(gone) in told and "there is no" in told and FILE not in told
+    assert code_of(["heatmap", NAME, gone, "--class", "person"]) == 1
+    assert FILE not in capsys.readouterr().err
+
+
 def test_published_weights_are_not_tuned_in_place(published, tmp_path, capsys):
     assert code_of(["tune-crf", NAME, tmp_path]) == 2
     assert "are published weights, which stay as they are; give a new model file with --out" in capsys.readouterr().err
@@ -180,6 +190,6 @@ def test_the_real_catalogue_says_what_to_bring_for_the_command_of_the_readme(pho
     name = "torchvision_deeplab_v3_resnet101_voc"
     assert code_of(["predict", name, photo, "--out", tmp_path / "out"]) == 1
     told = capsys.readouterr().err
-    assert "bring deeplabv3_resnet101_coco-586e9e4e.pth (245 MB, SHA-256 586e9e4e…), from https://download" in told
+    assert "bring deeplabv3_resnet101_coco-586e9e4e.pth (245 MB, SHA-256 586e9e4e…) from https://download" in told
     with pytest.raises(NotHere):
         pw.load(name)

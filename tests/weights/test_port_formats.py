@@ -12,6 +12,7 @@ from pixelwise.backbones import CLASSIFIERS
 from pixelwise.errors import WeightsError
 from pixelwise.models import build
 from pixelwise.weights.all_formats import WEIGHT_FORMATS
+from pixelwise.weights.detection import Unfilled
 from pixelwise.weights.files import read_tensors
 from pixelwise.weights.fixed import bilinear_kernel
 from pixelwise.weights.importing import foreign_tensors, load_weights
@@ -383,8 +384,22 @@ COUNTS = {
 def test_full_size_names_are_those_of_the_repository(name):
     format = FORMATS[name]
     more = {"auxiliary": True} if "semseg" in name else {}
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         back = foreign_tensors(build(format.model, num_classes=21, **more), format)
     assert [key for key in back if not re.fullmatch(PATTERNS[name], key)] == []
     learned = [tensor for key, tensor in back.items() if key.rpartition(".")[2] in ("weight", "bias")]
     assert (sum(tensor.numel() for tensor in learned), len(back)) == COUNTS[name]
+
+
+def test_factors_that_training_changed_are_written_into_the_layer_behind():
+    network = build("fcn8s_atonce_vgg16", num_classes=3, width=1 / 32).eval()
+    with torch.no_grad():
+        for name, part in network.named_modules():
+            if name.endswith(("scale_pool4", "scale_pool3")):
+                part.weight.mul_(torch.rand_like(part.weight) + 0.5)
+    format = WEIGHT_FORMATS["wkentaro_fcn8s_atonce_vgg16"]
+    other = build("fcn8s_atonce_vgg16", num_classes=3, width=1 / 32).eval()
+    load_weights(other, foreign_tensors(network, format), format)
+    images = torch.randn(1, 3, 64, 64)
+    with torch.no_grad():
+        assert torch.allclose(network(images), other(images), atol=1e-5)

@@ -53,6 +53,21 @@ def test_of_what_training_leaves_the_statistics_are_missing(name):
         foreign_tensors(network, format)
 
 
+def test_a_file_that_training_left_is_doubted():
+    """The first BN of what is folded gives values near 1; without statistics it scales raw convolutions of levels."""
+    format = WEIGHT_FORMATS["segnet_camvid"]
+    network = segnet(num_classes=K, width=WIDTH)
+    tensors = as_training_leaves_it(network)  # gamma 1, beta 0
+    load_weights(network, tensors, format)
+    doubt = format.doubt(network)
+    assert doubt.startswith("layer 'encoder.0.conv1_1_bn' (BN) gives values near ±")
+    assert "without the statistics of the training set" in doubt and "\n" not in doubt and network.training
+    folded = {name: tensor / 100 if name.startswith("conv1_1_bn") else tensor for name, tensor in tensors.items()}
+    load_weights(network, folded, format)
+    assert format.doubt(network) == ""
+    assert WEIGHT_FORMATS["segnet_training"].doubt(network) == ""
+
+
 def test_folded_statistics_are_mean_0_and_variance_1():
     whole = with_statistics({"conv1_bn.weight": torch.full((3,), 2.0), "conv1_bn.bias": torch.ones(3)})
     norm = torch.nn.BatchNorm2d(3, eps=1e-9).eval()

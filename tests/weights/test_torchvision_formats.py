@@ -16,7 +16,7 @@ from pixelwise.backbones.vgg import VGG16
 from pixelwise.errors import WeightsError
 from pixelwise.models import build
 from pixelwise.weights.all_formats import WEIGHT_FORMATS
-from pixelwise.weights.detection import find_format
+from pixelwise.weights.detection import Unfilled, find_format
 from pixelwise.weights.files import read_tensors
 from pixelwise.weights.importing import foreign_tensors, load_weights
 from pixelwise.weights.torchvision_formats import FORMATS
@@ -80,7 +80,7 @@ def test_a_segmenters_names_are_those_of_the_specification(name):
     head, parameters, convolutions = SEGMENTERS[name]
     format = FORMATS[name]
     assert WEIGHT_FORMATS[name] is format and format.name == format.model == name
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         network = build(format.model, num_classes=21)
         theirs = foreign_tensors(network, format)
         load_weights(build(format.model, num_classes=21), theirs, format)
@@ -94,7 +94,7 @@ def test_a_segmenters_names_are_those_of_the_specification(name):
 @pytest.mark.parametrize("model", CLASSIFIER_COUNTS)
 def test_a_classifiers_names_are_torchvisions(model):
     format = FORMATS[f"torchvision_{model}"]
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         theirs = foreign_tensors(CLASSIFIERS[model](), format)
     convolutions = rf"conv1\.weight|bn1\.{BN}|layer[1-4]\.\d+\.(conv[123]\.weight|bn[123]\.{BN})"
     projections = rf"layer[1-4]\.0\.downsample\.(0\.weight|1\.{BN})|fc\.(weight|bias)"
@@ -239,7 +239,7 @@ def test_a_pickle_is_never_executed(tmp_path, legacy):
 @pytest.mark.parametrize("name", ["torchvision_resnet50", "semseg_pspnet_resnet50"])
 def test_a_full_size_file_is_told_by_its_names(name):
     format = WEIGHT_FORMATS[name]
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         theirs = foreign_tensors(make(format, num_classes=21, **WHOLE.get(name, {})), format)
     of_ours = {other for other, one in WEIGHT_FORMATS.items() if one.kind == "torch"}
     assert {*FORMATS} < of_ours
@@ -290,7 +290,7 @@ def _check_back(back, theirs):
     ("model", "theirs"), [("alexnet", "alexnet"), ("googlenet", "googlenet"), ("vgg16", "vgg16_bn")]
 )
 def test_other_networks_of_the_same_name_are_refused(torchvision, model, theirs):
-    with torch.device("meta"):
+    with torch.device("meta"), Unfilled():
         more = {"init_weights": False} if theirs == "googlenet" else {}
         tensors = getattr(torchvision.models, theirs)(**more).state_dict()
         ours = CLASSIFIERS[model]()

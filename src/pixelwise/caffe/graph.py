@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pixelwise.caffe.layers import LAYERS, REFUSED, gives_data, is_for_training, type_of
-from pixelwise.caffe.layers_text import MOST, LayerText, Shape
-from pixelwise.caffe.prototxt import Entry, Message, read_prototxt
+from pixelwise.caffe.layers_text import MOST, SHOWN, SHOWN_AXES, LayerText, Shape
+from pixelwise.caffe.prototxt import Entry, Message, Value, read_prototxt, shown
 from pixelwise.errors import WeightsError
 
 _V0_FIELDS = {"kernelsize": "kernel_size", "biasterm": "bias_term"}
@@ -21,6 +21,7 @@ _V0_PARAMS = (
     "dropout_param",
     "concat_param",
 )
+MOST_LAYERS = 5_000  # ENet has 320, ResNet-152 has 670
 _PICTURES = ("data", "image", "color", "colour", "rgb", "depth", "hha")  # in names of further tops of a data layer
 
 
@@ -62,7 +63,9 @@ def read_graph(text: str, where: str) -> Graph:
     inputs = {given.name: given for given in _declared(net)}
     labels: set[str] = set()
     layers: list[LayerText] = []
-    for layer in _layers(net):
+    for count, layer in enumerate(_layers(net), 1):
+        if count > MOST_LAYERS:
+            raise layer.refused(f"is layer {count}; expected at most {MOST_LAYERS}")
         if gives_data(layer):
             _add_inputs(layer, inputs, labels)
         elif _is_tested(layer) and not is_for_training(layer.type):
@@ -79,7 +82,7 @@ def read_graph(text: str, where: str) -> Graph:
 
 def _declared(net: Message) -> Iterator[Input]:
     """`input: "data"` with its four `input_dim`, or its `input_shape`."""
-    names, dims, shapes = net.all("input"), net.all("input_dim"), net.messages("input_shape")
+    names, dims, shapes = _names(net, "input"), net.all("input_dim"), net.messages("input_shape")
     if len(dims) not in (0, 4 * len(names)) or len(shapes) not in (0, len(names)):
         raise WeightsError(
             f"{net.where}: expected four input_dim or one input_shape for each of {len(names)} inputs, found "
@@ -87,14 +90,15 @@ def _declared(net: Message) -> Iterator[Input]:
         )
     for place, name in enumerate(names):
         given = shapes[place].all("dim") if shapes else dims[4 * place : 4 * place + 4]
-        yield Input(str(name), _shape(net, str(name), given))
+        yield Input(name, _shape(net, name, given))
 
 
-def _shape(net: Message, name: str, dims: tuple[object, ...]) -> Shape:
+def _shape(net: Message, name: str, dims: tuple[Value, ...]) -> Shape:
     lengths = tuple(dim for dim in dims if type(dim) is int and 0 < dim < MOST)
     if len(lengths) != len(dims):
         raise WeightsError(
-            f"{net.where}:{net.line}: expected whole numbers from 1 for the shape of {name!r}, found {dims}"
+            f"{net.where}: expected whole numbers from 1 for the shape of {name[:SHOWN]!r}, found "
+            f"{', '.join(map(shown, dims[:SHOWN_AXES]))}"
         )
     return lengths
 
@@ -108,10 +112,23 @@ def _layers(net: Message) -> Iterator[LayerText]:
         yield LayerText(
             message.get("name", ""),
             type_of(message),
-            tuple(str(name) for name in message.all("bottom")),
-            tuple(str(name) for name in message.all("top")),
+            _names(message, "bottom"),
+            _names(message, "top"),
             message,
         )
+
+
+def _names(message: Message, field: str) -> tuple[str, ...]:
+    """The names of a layer's bottoms or tops, or of the inputs.
+
+    Raises:
+        WeightsError: one is no text.
+    """
+    names = message.all(field)
+    for name in names:
+        if not isinstance(name, str):
+            raise WeightsError(f"{message.where}:{message.line}: expected a string for {field}, found {shown(name)}")
+    return tuple(map(str, names))
 
 
 def _upgraded(message: Message, inner: Message) -> Message:
@@ -182,8 +199,8 @@ def _checked(layers: list[LayerText], known: set[str], labels: set[str]) -> tupl
         for bottom in layer.bottoms:
             if bottom not in known:
                 later = next((other.name for other in layers[number - 1 :] if bottom in other.tops), None)
-                why = f"layer {later!r} gives it only later" if later is not None else "no layer gives it"
-                raise layer.refused(f"reads {bottom!r}, and {why}")
+                why = f"layer {later[:SHOWN]!r} gives it only later" if later is not None else "no layer gives it"
+                raise layer.refused(f"reads {bottom[:SHOWN]!r}, and {why}")
         if len(set(layer.tops)) < len(layer.tops):
             raise layer.refused("has the same top twice")
         known.update(layer.tops)

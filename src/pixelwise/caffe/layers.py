@@ -3,6 +3,8 @@
 Types are written as in the newest format; `type_of` gives that spelling for the older ones.
 """
 
+from collections.abc import Sequence
+
 from torch import nn
 
 from pixelwise.caffe import layers_blobs as blobs
@@ -10,7 +12,18 @@ from pixelwise.caffe import layers_maps as maps
 from pixelwise.caffe.layers_text import SAME, Blob, Builder, Built, LayerText
 from pixelwise.caffe.prototxt import Message
 
-__all__ = ["LAYERS", "REFUSED", "Blob", "Built", "LayerText", "gives_data", "is_for_training", "type_of"]
+__all__ = [
+    "LAYERS",
+    "REFUSED",
+    "UNPOOLING",
+    "Blob",
+    "Built",
+    "LayerText",
+    "check_bottoms",
+    "gives_data",
+    "is_for_training",
+    "type_of",
+]
 
 
 def python(layer: LayerText, bottoms: object) -> Built:
@@ -58,6 +71,30 @@ LAYERS: dict[str, Builder] = {
     "Unpooling": maps.unpooling,
     "Upsample": maps.upsample,
 }
+
+UNPOOLING = ("Unpooling", "Upsample")  # these read a map and a pool's mask
+MASKED = (*UNPOOLING, "Split")  # a mask is read by these alone
+_BOTTOMS = {"Crop": (2, 2), "Scale": (1, 2), "Bias": (1, 2), **dict.fromkeys(UNPOOLING, (2, 2))}
+_MANY = ("Concat", "Eltwise")
+
+
+def check_bottoms(layer: LayerText, masks: Sequence[bool]) -> None:
+    """Whether a layer has as many bottoms as it can read.
+
+    Args:
+        masks: of each bottom, whether it is the mask of a pool.
+
+    Raises:
+        WeightsError: it has more or fewer, or reads a mask that it cannot.
+    """
+    least, most = _BOTTOMS.get(layer.type, (1, 1))
+    if layer.type not in _MANY and not least <= len(masks) <= most:
+        wanted = f"{least}" if least == most else f"{least} or {most}"
+        raise layer.refused(f"has {len(masks)} bottoms; expected {wanted}")
+    if layer.type not in MASKED and any(masks):
+        name = layer.bottoms[list(masks).index(True)]
+        raise layer.refused(f"reads {name!r}, which is the mask of a pool; {', '.join(MASKED)} alone can")
+
 
 _CRF = (
     "is a dense CRF, which is not run inside a prototxt: take it out, and run pixelwise's own behind the network "

@@ -58,8 +58,7 @@ def batch_norm(layer: LayerText, bottoms: Sequence[Blob]) -> Built:
     fixed = param.get("use_global_stats", True)
     kind = nn.BatchNorm2d if len(shape) == 4 else nn.BatchNorm1d
     momentum = 1 - param.get("moving_average_fraction", 0.999)  # torch's: the weight of the new value
-    eps = param.get("eps", 1e-5)
-    module = kind(shape[1], eps, momentum, affine=False, track_running_stats=fixed)
+    module = kind(shape[1], layer.eps(param), momentum, affine=False, track_running_stats=fixed)
     names = ("running_mean", "running_var", "") if fixed else ("", "", "")
     return Built(module, names, divided, {"running_var": 1.0}, SAME, alike=True)
 
@@ -79,7 +78,7 @@ def fork_bn(layer: LayerText, bottoms: Sequence[Blob]) -> Built:
     channels = bottoms[0].shape[1]
     fields = ("slope_filler", "bias_filler", "momentum", "eps", "frozen")
     if any(name in param for name in fields) or len(layer.message.all("param")) > 2:
-        module = nn.BatchNorm2d(channels, param.get("eps", 1e-5), 1 - param.get("momentum", 0.9))
+        module = nn.BatchNorm2d(channels, layer.eps(param), 1 - param.get("momentum", 0.9))
         names = ("weight", "bias", "running_mean", "running_var")
         fill = {"weight": filled(param, "slope_filler", 1.0), "bias": filled(param, "bias_filler"), "running_var": 1.0}
         return Built(module, names, None, fill, SAME, alike=True)

@@ -41,6 +41,7 @@ KERNEL = ("kernel_size", "kernel_h", "kernel_w")
 STRIDE = ("stride", "stride_h", "stride_w")
 PAD = ("pad", "pad_h", "pad_w")
 DILATION = ("dilation", "dilation_h", "dilation_w")
+LARGEST_WINDOW = 1 << 12  # of LRN, which pads by half of it
 HOLE = ("hole", "hole_h", "hole_w")  # DeepLab's fork
 
 
@@ -208,11 +209,16 @@ def unpooled(values: Tensor, mask: Tensor, *, scale: Pair, less: Pair, size: Pai
         raise ShapeError(f"the values are {times(values.shape)}, their mask {times(mask.shape)}")
     if mask.dtype != torch.int64:
         raise ShapeError("the second bottom is no mask of a pool")
-    n, c, height, width = values.shape
-    rows = size[0] or height * scale[0] - less[0]
-    columns = size[1] or width * scale[1] - less[1]
+    n, c = values.shape[:2]
+    rows, columns = unpooled_size(values, scale=scale, less=less, size=size)
     flat = values.new_zeros(n, c, rows * columns)
     return flat.scatter(2, mask.flatten(2), values.flatten(2)).view(n, c, rows, columns)
+
+
+def unpooled_size(values: Tensor, *, scale: Pair, less: Pair, size: Pair) -> Pair:
+    """(H, W) of `unpooled`."""
+    height, width = values.shape[2:]
+    return size[0] or height * scale[0] - less[0], size[1] or width * scale[1] - less[1]
 
 
 def interp(layer: LayerText, bottoms: Sequence[Blob]) -> Built:
@@ -314,8 +320,8 @@ def lrn(layer: LayerText, bottoms: Sequence[Blob]) -> Built:
     check_map(layer, bottoms[0])
     size = layer.whole(param, "local_size", 5, least=1)
     alpha, beta, k = param.get("alpha", 1.0), param.get("beta", 0.75), param.get("k", 1.0)
-    if size % 2 == 0:
-        raise layer.refused(f"has local_size: {size}; expected an odd number")
+    if size % 2 == 0 or size > LARGEST_WINDOW:
+        raise layer.refused(f"has local_size: {size}; expected an odd number below {LARGEST_WINDOW}")
     region = param.get("norm_region", Symbol("ACROSS_CHANNELS"))
     if region in ("WITHIN_CHANNEL", "1"):
         return Built(Stateless(normalized_within, size=size, alpha=alpha, beta=beta), moves=SAME, alike=True)

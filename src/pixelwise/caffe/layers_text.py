@@ -1,5 +1,6 @@
 """What a layer of a prototxt says, and what is made of it: the forms that the tables of layers share."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -16,7 +17,9 @@ Affine = tuple[Fraction, Fraction]  # (scale, shift): x → scale·x + shift
 Moves = tuple[Affine, Affine]  # of rows, of columns
 
 SAME: Moves = ((Fraction(1), Fraction(0)), (Fraction(1), Fraction(0)))
+LARGEST_FLOAT = 3.4028234663852886e38  # of 32 bits
 MOST = 1 << 31  # of a size, a kernel, a number of channels
+SHOWN, SHOWN_AXES, SHOWN_REASON = 80, 8, 900  # characters of a name, lengths of a shape, characters of a reason
 
 
 @dataclass(frozen=True)
@@ -39,6 +42,12 @@ class Grid:
             for (before, place), (scale, shift) in zip(self.moves, moves, strict=True)
         )
         return Grid(self.root, (rows, columns))
+
+    @property
+    def most(self) -> int:
+        """The largest number in it."""
+        numbers = (number for axis in self.moves for number in axis)
+        return max(max(abs(number.numerator), number.denominator) for number in numbers)
 
 
 @dataclass(frozen=True)
@@ -65,7 +74,9 @@ class LayerText:
 
     def refused(self, reason: str) -> WeightsError:
         """The error that says what is wrong with it, with its place."""
-        return WeightsError(f"{self.message.where}:{self.message.line}: layer {self.name!r} ({self.type}) {reason}")
+        name, kind = (text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…" for text in (self.name, self.type))
+        reason = reason if len(reason) <= SHOWN_REASON else f"{reason[: SHOWN_REASON - 1]}…"
+        return WeightsError(f"{self.message.where}:{self.message.line}: layer {name!r} ({kind}) {reason}")
 
     def whole(self, param: Message, name: str, default: int, *, least: int = 0) -> int:
         """A whole number of its settings."""
@@ -105,6 +116,13 @@ class LayerText:
         if not -axes <= given < axes:
             raise self.refused(f"has {name}: {given}, and its bottom has {axes} axes")
         return given % axes
+
+    def eps(self, param: Message) -> float:
+        """What a batch norm adds to the variance."""
+        eps = param.get("eps", 1e-5)
+        if not eps >= 0:
+            raise self.refused(f"needs a number from 0 for eps, got {eps:g}")
+        return eps
 
     def _checked(self, name: str, value: object, least: int) -> int:
         if type(value) is not int or not least <= value < MOST:
@@ -155,19 +173,28 @@ class Stateless(nn.Module):
 
 
 def filled(param: Message, name: str, default: float = 0.0) -> float | str:
-    """The value of a filler that is the same at each call: a constant, or "bilinear"; zero for random ones."""
+    """The value of a filler that is the same at each call: a constant, or "bilinear"; zero for random ones.
+
+    Raises:
+        WeightsError: no float32 is so large.
+    """
     if name not in param:
         return default
     filler = param.message(name)
     kind = filler.get("type", "constant")
     if kind == "constant":
-        return filler.get("value", 0.0)
+        value = filler.get("value", 0.0)
+        if math.isfinite(value) and abs(value) > LARGEST_FLOAT:
+            raise WeightsError(
+                f"{filler.where}:{filler.line}: expected a number of 32 bits for {name}, found {value:g}"
+            )
+        return value
     return "bilinear" if kind == "bilinear" else 0.0
 
 
 def times(shape: Sequence[int]) -> str:
     """Lengths as people write them: 3 × 4."""
-    return " × ".join(str(length) for length in shape)
+    return " × ".join([*map(str, shape[:SHOWN_AXES]), *["…"][: max(0, len(shape) - SHOWN_AXES)]])
 
 
 def check_map(layer: LayerText, bottom: Blob) -> None:

@@ -9,7 +9,6 @@ random. Dropout does nothing in evaluation, also where SegNet's fork was told to
 is left out (`layers_maps`).
 """
 
-import logging
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -21,19 +20,21 @@ from torch import Tensor, nn
 
 from pixelwise.caffe.caffemodel import CaffeWeights
 from pixelwise.caffe.graph import Graph, Input, read_graph
-from pixelwise.caffe.layers import LAYERS
+from pixelwise.caffe.layers import LAYERS, UNPOOLING, check_bottoms
 from pixelwise.caffe.layers_blobs import InferenceBN
-from pixelwise.caffe.layers_text import Blob, Grid, LayerText, times
+from pixelwise.caffe.layers_maps import unpooled_size
+from pixelwise.caffe.layers_text import SHOWN, Blob, Grid, LayerText, times
 from pixelwise.caffe.prototxt import Message
 from pixelwise.errors import BadOption, ShapeError, WeightsError, unknown_name
 from pixelwise.layers.head import Head
 from pixelwise.layers.resample import Resampling, Taps
 
-_log = logging.getLogger(__name__)
-
 MOST_WEIGHTS = 1 << 29  # a .caffemodel has less than 2 GiB
+MOST_VALUES = 1 << 29  # of a blob, for one picture; VGG-16's largest on 2048 × 1024 has 1 << 27
+MOST_PLACE = 1 << 48  # of the numbers that say where cells lie; beyond, nobody can tell
 USUAL = (3, 224, 224)  # of pictures where the prototxt does not say
 LISTED = 12  # names in an error
+DOUBTED = (8, 256)  # layers within which, and largest side of the picture on which, a first BN is doubted
 STRAY = 10.0  # of a BN's output on a picture of levels 0–255, root mean square; trained ones are near 1
 _WRITABLE = {
     "Convolution",
@@ -116,6 +117,13 @@ def caffe_network_of(
         raise BadOption(f"in_channels is a whole number from 1, got {in_channels!r}")
     graph = read_graph(prototxt, where)
     inputs = tuple(_sized(given, size, in_channels, where) for given in graph.inputs)
+    first = inputs[0].shape
+    other = next((one for one in inputs if (one.shape[0], *one.shape[2:]) != (first[0], *first[2:])), None)
+    if other is not None:
+        raise WeightsError(
+            f"{where}: the inputs come as one tensor, but {inputs[0].name[:SHOWN]!r} is {times(first)} and "
+            f"{other.name[:SHOWN]!r} {times(other.shape)}; expected the same but for the channels"
+        )
     return CaffeNetwork(Graph(inputs, graph.layers), output=output)
 
 
@@ -215,11 +223,10 @@ class CaffeNetwork(nn.Module):
             WeightsError: blobs do not fit, or layers are missing.
         """
         steps = [step for step in self.steps if step.blobs]
-        missing = tuple(dict.fromkeys(s.text.name for s in steps if s.text.name not in weights.by_name))
+        names, given = dict.fromkeys(step.text.name for step in steps), weights.by_name
+        missing = tuple(name for name in names if name not in given)
         fit = CaffeFit(
-            tuple(dict.fromkeys(s.text.name for s in steps if s.text.name in weights.by_name)),
-            missing,
-            tuple(name for name in weights.by_name if name not in {step.text.name for step in steps}),
+            tuple(name for name in names if name in given), missing, tuple(name for name in given if name not in names)
         )
         if missing and not partial:
             raise WeightsError(
@@ -228,12 +235,9 @@ class CaffeNetwork(nn.Module):
             )
         with torch.no_grad():
             for step in steps:
-                if step.text.name in weights.by_name:
-                    self._load(step, weights.by_name[step.text.name].blobs)
-        doubt = self._doubt()
-        if doubt:
-            _log.warning("%s", doubt)
-        return fit._replace(doubt=doubt)
+                if step.text.name in given:
+                    self._load(step, given[step.text.name].blobs)
+        return fit._replace(doubt=self._doubt())
 
     def accepts(self, height: int, width: int) -> bool:
         """Whether all layers that the prediction needs take pictures of this size."""
@@ -262,13 +266,15 @@ class CaffeNetwork(nn.Module):
 
     def _built(self, graph: Graph) -> tuple[tuple[Step, ...], dict[str, Blob]]:
         """The layers' modules, put under their keys, and what is known of each blob at the end."""
-        values = {given.name: torch.empty(given.shape) for given in graph.inputs}
+        values = {given.name: _drawn_up(given) for given in graph.inputs}
         blobs = {given.name: Blob(given.shape, Grid("")) for given in graph.inputs}
+        pictures, taken = graph.inputs[0].shape[0], dict[str, int]()
         in_place = _in_place(graph)
         steps, fills = [], {}
         for number, text in enumerate(graph.layers):
             bottoms = [blobs[name] for name in text.bottoms]
             try:
+                check_bottoms(text, [values[name].dtype == torch.int64 for name in text.bottoms])
                 built = LAYERS[text.type](text, bottoms)
                 modules = [module for module in (built.flatten, built.module) if module is not None]
                 given: Any = [values[name] for name in text.bottoms]
@@ -286,14 +292,21 @@ class CaffeNetwork(nn.Module):
                 raise text.refused(f"gives {len(given)} tops here, and has {len(text.tops)}")
             if number in in_place and isinstance(built.module, nn.ReLU | nn.LeakyReLU):
                 built.module.inplace = True
-            key = _key(text.name, self.layers)
-            keys = (key,) if built.flatten is None else (_key(f"{text.name}_flatten", self.layers), key)
+            key = _key(text.name, self.layers, taken)
+            keys = (key,) if built.flatten is None else (_key(f"{text.name}_flatten", self.layers, taken), key)
             for name, module in zip(keys, modules, strict=True):
                 self.layers.add_module(name, module)
             steps.append(Step(text, keys, built.blobs, built.load))
             fills[key] = built.fill or {}
-            grid = bottoms[0].grid.then(built.moves) if built.moves else Grid(text.name or f"layer {number + 1}")
+            lost = Grid(text.name or f"layer {number + 1}")
+            grid = bottoms[0].grid.then(built.moves) if built.moves else lost
+            grid = grid if grid.most < MOST_PLACE else lost
             for top, value in zip(text.tops, given, strict=True):
+                if value.numel() > MOST_VALUES * pictures:
+                    raise text.refused(
+                        f"gives {times(value.shape)}, more than {MOST_VALUES} values for a picture; expected a "
+                        "smaller input, padding or zoom"
+                    )
                 values[top] = value
                 blobs[top] = Blob(tuple(value.shape), grid)
         self._fills = fills
@@ -301,7 +314,7 @@ class CaffeNetwork(nn.Module):
 
     def _allocate(self, device: torch.device) -> None:
         """Memory for the weights, filled; layers that share a name of `param` share the weight."""
-        count = sum(tensor.numel() for tensor in self.parameters())
+        count = sum(tensor.numel() for tensor in (*self.parameters(), *self.buffers()))
         if count > MOST_WEIGHTS:
             raise WeightsError(
                 f"the prototxt has {count} weights; a .caffemodel holds at most {MOST_WEIGHTS}. Is a num_output wrong?"
@@ -312,6 +325,11 @@ class CaffeNetwork(nn.Module):
                 tensor = getattr(getattr(self.layers, key), name)
                 if tensor is None:
                     continue
+                if value == "bilinear" and tensor.ndim != 4:
+                    raise WeightsError(
+                        f"layer {key[:SHOWN]!r} has a bilinear filler for {name}, which is {times(tensor.shape)}; it "
+                        "is for the weight of a Convolution or a Deconvolution"
+                    )
                 with torch.no_grad():
                     tensor.copy_(_bilinear(tensor)) if value == "bilinear" else tensor.fill_(value)
         del self._fills
@@ -342,6 +360,8 @@ class CaffeNetwork(nn.Module):
         name = wanted or (maps or list(self.outputs))[-1]
         if self._kind(name) == "ArgMax":
             name = next(step.text.bottoms[0] for step in reversed(self.steps) if name in step.text.tops)
+            if name not in self._names():
+                raise WeightsError(f"the output is an ArgMax of the input {name!r}; expected layers that give scores")
         if len(blobs[name].shape) < 2:
             raise WeightsError(f"the output {name!r} is {times(blobs[name].shape)}; expected classes along axis 1")
         return name
@@ -357,8 +377,9 @@ class CaffeNetwork(nn.Module):
         """The steps that these blobs need, each with the blobs that nobody reads after it."""
         needed, steps = set(wanted), []
         for step in reversed(self.steps):
-            if needed & set(step.text.tops):
-                needed = needed - set(step.text.tops) | set(step.text.bottoms)
+            if not needed.isdisjoint(step.text.tops):
+                needed.difference_update(step.text.tops)
+                needed.update(step.text.bottoms)
                 steps.append(step)
         plan, later = [], set(wanted)
         for step in steps:
@@ -370,16 +391,22 @@ class CaffeNetwork(nn.Module):
     def _walk(self, images: Tensor, plan: Sequence[tuple[Step, tuple[str, ...]]]) -> dict[str, Tensor]:
         """The blobs that are left after these steps."""
         blobs = self._split(images)
+        pooled: dict[str, Sequence[int]] = {}  # {mask: the size of the map that its pool read}
         for step, dead in plan:
             values = [blobs[name] for name in step.text.bottoms]
             for name in dead:
                 blobs.pop(name, None)
             try:
+                if step.text.type in UNPOOLING:
+                    self._check_unpooled(step, values[0], pooled.get(step.text.bottoms[1]), images)
                 tops = self._called(step, values)
+                if step.text.type == "Pooling" and len(tops) > 1:
+                    pooled[step.text.tops[1]] = values[0].shape[2:]
             except ShapeError as error:
                 raise self._refused(step, images, error) from error
             except RuntimeError as error:
-                if not images.is_meta and self.accepts(*images.shape[2:]):
+                sized = len(images) == self.inputs[0].shape[0]
+                if not images.is_meta and sized and self.accepts(*images.shape[2:]):
                     raise  # it is not the size
                 raise self._refused(step, images, error) from error
             blobs.update((name, value) for name, value in zip(step.text.tops, tops, strict=True) if name not in dead)
@@ -402,11 +429,31 @@ class CaffeNetwork(nn.Module):
         tops = getattr(self.layers, step.keys[-1])(*values)
         return tops if isinstance(tops, tuple) else (tops,)
 
+    def _check_unpooled(self, step: Step, values: Tensor, pooled: Sequence[int] | None, images: Tensor) -> None:
+        """Whether the places of a mask are those of the map that is made by it.
+
+        Caffe stops at a place beyond the map. Where the map has other columns than the pool's bottom, values get to
+        wrong places; Caffe does that, and so does this at the size that the prototxt is written for.
+
+        Raises:
+            ShapeError: they are not.
+        """
+        if pooled is None:
+            return
+        size = unpooled_size(values, **getattr(self.layers, step.keys[-1]).settings)
+        written_for = tuple(images.shape[2:]) == tuple(self.input_size)
+        if math.prod(size) < math.prod(pooled) or (not written_for and (size[0] < pooled[0] or size[1] != pooled[1])):
+            raise ShapeError(f"its map is {times(size)}, and the mask is of a pool of {times(pooled)}")
+
     def _refused(self, step: Step, images: Tensor, error: Exception) -> ShapeError:
-        height, width = images.shape[2:]
+        (height, width), count = images.shape[2:], self.inputs[0].shape[0]
+        what = f"pictures of {height} × {width}"
+        advice = f"the prototxt is written for {times(self.input_size)}: resize to that"
+        if len(images) != count and self.accepts(height, width):
+            what = f"{len(images)} {'picture' if len(images) == 1 else 'pictures'} at once"
+            advice = f"the prototxt is written for {count}"
         return ShapeError(
-            f"layer {step.text.name!r} ({step.text.type}) cannot take pictures of {height} × {width}: "
-            f"{_one_line(error)}; the prototxt is written for {times(self.input_size)}: resize to that"
+            f"layer {step.text.name!r} ({step.text.type}) cannot take {what}: {_one_line(error)}; {advice}"
         )
 
     def _resampling(self, scores: Tensor, images: Tensor) -> Resampling:
@@ -438,23 +485,40 @@ class CaffeNetwork(nn.Module):
 
     def _doubt(self) -> str:
         """Whether SegNet's first BN gives, for a drawn picture of levels 0–255, what no trained one does."""
-        step = next((s for s in self.steps if isinstance(getattr(self.layers, s.keys[-1]), InferenceBN)), None)
-        if step is None:
+        first, side = DOUBTED
+        until: list[Step] = []
+        for step in self.steps[:first]:
+            until.append(step)
+            if isinstance(getattr(self.layers, step.keys[-1]), InferenceBN):
+                break
+        else:
             return ""
-        drawn = torch.rand(1, self.in_channels, 8, 8, generator=torch.Generator().manual_seed(0))
-        device = next(self.parameters()).device
-        picture = 255 * nn.functional.interpolate(drawn, self.input_size).to(device)
-        until = self.steps[: self.steps.index(step) + 1]
-        with torch.no_grad():
-            top = self._walk(picture, [(one, ()) for one in until])[step.text.tops[0]]
-        size = float(top.square().mean().sqrt())
-        if size < STRAY:
-            return ""
-        return (
-            f"layer {step.text.name!r} (BN) gives values near ±{size:.3g} on a picture of levels 0–255, where one for "
-            "use gives values near ±1: the weights seem to hold BN as it was trained, without the statistics of the "
-            "training set, which SegNet's compute_bn_statistics.py folds in; if so, the scores mean nothing"
-        )
+        height, width = (min(length, side) for length in self.input_size)
+        picture = drawn_picture(self.in_channels, height, width).to(next(self.parameters()).device)
+        try:
+            with torch.no_grad():
+                top = self._walk(picture, [(one, ()) for one in until])[step.text.tops[0]]
+        except (ShapeError, RuntimeError):
+            return ""  # a layer before it takes pictures of the one size alone
+        return stray(step.text.name, top)
+
+
+def drawn_picture(channels: int, height: int, width: int) -> Tensor:
+    """A picture of 8 × 8 patches of any levels, 0–255; always the same."""
+    drawn = torch.rand(1, channels, 8, 8, generator=torch.Generator().manual_seed(0))
+    return 255 * nn.functional.interpolate(drawn, (height, width))
+
+
+def stray(layer: str, top: Tensor) -> str:
+    """Why a BN's output for `drawn_picture` is not what one for use gives; "" where it may be."""
+    size = float(top.square().mean().sqrt())
+    if size < STRAY:
+        return ""
+    return (
+        f"layer {layer!r} (BN) gives values near ±{size:.3g} on a picture of levels 0–255, where one for use gives "
+        "values near ±1: the weights seem to hold BN as it was trained, without the statistics of the training set, "
+        "which SegNet's compute_bn_statistics.py folds in; if so, the scores mean nothing"
+    )
 
 
 def _in_place(graph: Graph) -> set[int]:
@@ -475,6 +539,19 @@ def _in_place(graph: Graph) -> set[int]:
     }
 
 
+def _drawn_up(given: Input) -> Tensor:
+    """An input without numbers.
+
+    Raises:
+        WeightsError: no picture has so many.
+    """
+    if math.prod(given.shape[1:]) > MOST_VALUES or math.prod(given.shape) >= 1 << 60:
+        raise WeightsError(
+            f"the input {given.name[:SHOWN]!r} is {times(given.shape)}, more than {MOST_VALUES} values for a picture"
+        )
+    return torch.empty(given.shape)
+
+
 def _unread(graph: Graph) -> tuple[str, ...]:
     """The blobs that nobody reads, in the order of their layers."""
     unread: dict[str, None] = {}
@@ -487,13 +564,17 @@ def _unread(graph: Graph) -> tuple[str, ...]:
     return tuple(unread)
 
 
-def _key(name: str, layers: nn.Module) -> str:
-    """The name of a layer's module: no dots and slashes, and nothing that a module has."""
+def _key(name: str, layers: nn.Module, taken: dict[str, int]) -> str:
+    """The name of a layer's module: no dots and slashes, and nothing that a module has.
+
+    Args:
+        taken: {name: the number that the last layer of this name got}, kept here.
+    """
     key = name.replace(".", "_").replace("/", "_") or "layer"
-    number, free = 1, key
-    while hasattr(layers, free):
+    number = taken.get(key, 0) + 1
+    while hasattr(layers, free := key if number == 1 else f"{key}_{number}"):
         number += 1
-        free = f"{key}_{number}"
+    taken[key] = number
     return free
 
 

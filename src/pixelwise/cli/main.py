@@ -20,7 +20,7 @@ from pixelwise import __version__
 from pixelwise.errors import BadOption, DataError, DataQuestion, PixelwiseError, UnknownName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from pixelwise.inference.classify import Classification
     from pixelwise.inference.evaluate import Evaluation
@@ -64,6 +64,7 @@ class Kind(StrEnum):
 
     models = "models"
     datasets = "datasets"
+    recipes = "recipes"
     weights = "weights"
 
 
@@ -209,6 +210,58 @@ def fit(
 
 
 @app.command()
+def train(
+    recipe: Annotated[
+        str, typer.Argument(help="A name of `pixelwise list recipes`, or a recipe.yaml.", show_default=False)
+    ],
+    data: Annotated[
+        Path | None, typer.Option(metavar="ROOT", help="The folder that holds its data sets.", show_default=False)
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="Override a setting of all stages, or of one, as fcn16s_vgg16.steps=100."
+        ),
+    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Run folder; runs/RECIPE if left out.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")] = False,
+    no_pretrained: Annotated[
+        bool, typer.Option("--no-pretrained", help="Start from random weights, and download none.")
+    ] = False,
+    show: Annotated[bool, typer.Option("--show", help="Print the recipe as YAML, to edit, and train nothing.")] = False,
+) -> None:
+    """Train as a paper did: its network, data, settings and stages; the score is compared with the paper's."""
+    settings = _settings(set_ or [])
+    if show:
+        from pixelwise.flow.train_recipe import resolved
+
+        typer.echo(resolved(recipe, settings, pretrained=not no_pretrained).to_yaml(), nl=False)
+        return
+    if data is None:
+        raise BadOption("train needs the folder with the recipe's data sets: --data ROOT; or --show to see the recipe")
+    from pixelwise.cli.show import FitDisplay, print_trained
+
+    console = Console(highlight=False)
+    display = FitDisplay(console)
+    display.hello(data)
+    from pixelwise.flow.train_recipe import train_recipe
+
+    with display:
+        result = train_recipe(
+            recipe,
+            data,
+            out=out,
+            resume=resume,
+            settings=settings,
+            pretrained=not no_pretrained,
+            tell=display.tell,
+        )
+    print_trained(console, result, data)
+    if result.outcome == "interrupted":
+        raise typer.Exit(130)
+
+
+@app.command()
 def check(
     folder: FolderArgument,
     dataset: DatasetOption = None,
@@ -304,8 +357,8 @@ def predict(
     if precision not in precisions:
         raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
     views = _views(scales, fusion, flip, window)
+    segmenter = _opened(model, lambda: find_pictures(inputs, out))
     pictures = find_pictures(inputs, out)
-    segmenter = _opened(model)
     console = Console(highlight=False)
     print_preset(console, segmenter, model, crf)
     with progress_bar("segmenting") as progress:
@@ -386,9 +439,7 @@ def evaluate(
         raise BadOption("--competition names a folder of VOC's result files; give --save-results, too")
     if compare is not None and save_results is not None:
         raise BadOption("result files are of one model; leave out one of --compare and --save-results")
-    if not data.exists():
-        raise DataError(f"there is no folder {data}; check the path")
-    segmenter = _opened(model)
+    segmenter = _opened(model, lambda: _check_there(data))
     other = None if compare is None else _opened(compare)
     answers = Answers.of(as_ or ())
     console = Console(highlight=False)
@@ -502,6 +553,7 @@ def import_weights(
         ),
     ],
     out: Annotated[Path, typer.Option(metavar="MODEL", help="The model file to write.", show_default=False)],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace it if it exists.")] = False,
     model: Annotated[
         str | None, typer.Option(metavar="NAME", help="The network; found by the file's layers if left out.")
     ] = None,
@@ -528,6 +580,8 @@ def import_weights(
     from pixelwise.cli.show import print_imported
     from pixelwise.weights.import_files import import_weights as run_import
 
+    if out.exists() and not overwrite:
+        raise DataError(f"{out} exists already; choose another --out, or --overwrite")
     segmenter, report = run_import(
         *files,
         model=model,
@@ -553,9 +607,8 @@ def heatmap(
     from pixelwise.cli.show import print_heatmap
     from pixelwise.flow.heatmap import draw_heatmap
 
-    if not image.exists():
-        raise DataError(f"no picture at {image}")
-    drawn = draw_heatmap(_opened(classifier), image, name, out=out, overwrite=overwrite)
+    segmenter = _opened(classifier, lambda: _check_there(image))
+    drawn = draw_heatmap(segmenter, image, name, out=out, overwrite=overwrite)
     print_heatmap(Console(highlight=False), drawn)
 
 
@@ -571,10 +624,19 @@ def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_defaul
 def list_(
     kind: Annotated[Kind, typer.Argument(help="What to list.", show_default=False)], as_json: JsonOption = False
 ) -> None:
-    """List names that commands take: networks with their papers; data sets with classes and splits; published weights.
+    """List names that commands take: networks with their papers; data sets with classes and splits; recipes; weights.
 
-    Published weights are MODEL for every command: downloaded once, or brought, as their line says.
+    Recipes are what `pixelwise train` takes, each with the score that its paper has. Published weights are MODEL for
+    every command: downloaded once, or brought, as their line says.
     """
+    if kind is Kind.recipes:
+        from pixelwise.cli.show import print_recipes, recipes_table
+
+        if as_json:
+            typer.echo(json.dumps({"recipes": recipes_table()}, ensure_ascii=False))
+        else:
+            print_recipes(Console(highlight=False), recipes_table())
+        return
     if kind is Kind.weights:
         from pixelwise.cli.show import print_weights, weights_table
 
@@ -639,13 +701,25 @@ def demo(
     console.print("Your own data: [bold]pixelwise fit FOLDER[/bold], with images/ and masks/ in it.")
 
 
-def _opened(model: Path) -> "Segmenter":
-    """The model of a file, or of published weights, which are downloaded where they are not here yet."""
+def _opened(model: Path, first: "Callable[[], object]" = lambda: None) -> "Segmenter":
+    """The model of a file, or of published weights, which are downloaded where they are not here yet.
+
+    Args:
+        first: what is checked before anything is downloaded.
+    """
     from pixelwise.cli.show import download_bar
+    from pixelwise.weights.catalogue import CATALOGUE
     from pixelwise.weights.opening import open_model
 
+    if str(model) in CATALOGUE and not model.is_file():
+        first()
     with download_bar(str(model)) as progress:
         return open_model(model, progress=progress)
+
+
+def _check_there(path: Path) -> None:
+    if not path.exists():
+        raise DataError(f"there is no {path}; check the path")
 
 
 def _views(scales: str | None, fusion: Fusion | None, flip: bool, window: str | None) -> "Views":

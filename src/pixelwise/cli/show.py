@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shlex
 import time
 from collections import Counter
@@ -13,9 +14,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from rich.console import Console
+from rich.filesize import decimal
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
@@ -23,6 +26,7 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
     from pixelwise.flow.events import CRFTried, FitEvent
     from pixelwise.flow.fit import FitResult
     from pixelwise.flow.heatmap import Drawn
+    from pixelwise.flow.train_recipe import TrainResult
     from pixelwise.flow.tune_crf import Tuned
     from pixelwise.inference.classify import Classification
     from pixelwise.inference.crf_search import CRFSearch
@@ -48,6 +53,7 @@ IMPORTED_CLASSES = 8  # that are named after an import
 MOST_CLASSES = 40  # rows of the table of classes
 FEW_PICTURES = 20  # up to which more of them may show that a CRF helps
 SHOWN_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # of a trimap
+DOWNLOADING = "downloading"  # what is counted in bytes
 PLAIN_EVERY = 10.0  # seconds between plain lines
 CAVEAT = (
     "no label of a pixel was seen. The maps that this model gives say roughly where in a picture a class is, not where "
@@ -57,42 +63,77 @@ CAVEAT = (
 
 @contextmanager
 def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
-    """A callback (done, all) that moves a bar on a terminal and prints a line now and then elsewhere."""
+    """A callback (done, all) that moves a bar on a terminal and prints a line now and then elsewhere.
+
+    A download is counted in bytes, all of them 0 where nobody knows.
+    """
     console = Console(stderr=True, highlight=False)
     if quiet:
         yield lambda done, total: None
     elif console.is_terminal:
-        with _bar(console) as bar:
+        with _bar(console, what) as bar:
             task: TaskID | None = None
 
             def move(done: int, total: int) -> None:
                 nonlocal task
                 if task is None:
-                    task = bar.add_task(what, total=total)
-                bar.update(task, completed=done, total=total)
+                    task = bar.add_task(what, total=total or None, completed=done)
+                bar.update(task, completed=done, total=total or None)
 
             yield move
     else:
         began = last = time.monotonic()
+        begun: int | None = None  # a download may go on where an earlier one ended
 
         def line(done: int, total: int) -> None:
-            nonlocal last
+            nonlocal last, begun
             now = time.monotonic()
+            begun = done if begun is None and what == DOWNLOADING else begun or 0
             if now - last > PLAIN_EVERY:
                 last = now
-                speed = done / (now - began)
-                left = f", {_rate(speed)}, {_duration((total - done) / speed)} left" if done else ""
-                console.print(f"{what}: {done} of {total}{left}", soft_wrap=True)
+                speed = (done - begun) / (now - began)
+                left = f", {_duration((total - done) / speed)} left" if speed and total else ""
+                if what == DOWNLOADING:
+                    told = f"{decimal(done)}{f' of {decimal(total)}' if total else ''}, {decimal(round(speed))}/s{left}"
+                else:
+                    told = f"{done} of {total}{f', {_rate(speed)}{left}' if done else ''}"
+                console.print(f"{what}: {told}", soft_wrap=True)
 
         yield line
 
 
-def _bar(console: Console) -> Progress:
+@contextmanager
+def download_bar(name: str) -> Iterator[Callable[[int, int], None]]:
+    """A callback (bytes so far, of the whole file) of published weights, which also says where their file goes."""
+    from pixelwise.weights.cache import place_of
+    from pixelwise.weights.catalogue import CATALOGUE
+
+    console = Console(stderr=True, highlight=False)
+    began = False
+    with progress_bar(DOWNLOADING) as move:
+
+        def show(done: int, total: int) -> None:
+            nonlocal began
+            if not began:
+                began = True
+                place = place_of(CATALOGUE[name])
+                console.print(
+                    f"Downloading {place.name} into {place.parent}/; after Ctrl-C the next time goes on from there",
+                    markup=False,
+                    soft_wrap=True,
+                )
+            move(done, total)
+
+        yield show
+
+
+def _bar(console: Console, what: str) -> Progress:
+    of_bytes = what == DOWNLOADING
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
-        MofNCompleteColumn(),
-        _Rate(),
+        DownloadColumn() if of_bytes else MofNCompleteColumn(),
+        TransferSpeedColumn() if of_bytes else _Rate(),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -252,17 +293,18 @@ class FitDisplay:
         if not self.console.is_terminal:
             if what != self._what or time.monotonic() - self._plain > PLAIN_EVERY:
                 self._what, self._plain = what, time.monotonic()
-                self.console.print(f"{what} ({total}) …")
+                size = (decimal(total) if total else "size unknown") if what == DOWNLOADING else f"{total}"
+                self.console.print(f"{what} ({size}) …")
             return
         if self._bar is None or what != self._what:
             self._stop_bar()
             self._what = what
-            self._bar = _bar(self.console)
+            self._bar = _bar(self.console, what)
             self._bar.start()
-            self._task = self._bar.add_task(what, total=total)
+            self._task = self._bar.add_task(what, total=total or None, completed=done)
         assert self._task is not None
-        self._bar.update(self._task, completed=done, total=total)
-        if done >= total:
+        self._bar.update(self._task, completed=done, total=total or None)
+        if done >= total > 0:
             self._stop_bar()
 
     def _step(self, event: Any) -> None:
@@ -745,6 +787,7 @@ def print_imported(console: Console, segmenter: "Segmenter", report: "Transplant
         f"Format: {segmenter.recipe['imported']['format']}",
         f"Network: {network}, {len(names)} classes: {shown}",
         f"Pictures: {resized}{normalization.channel_order.upper()}, less {mean}, divided by {deviation}",
+        *(f"Note: {note}" for note in segmenter.recipe["imported"].get("notes", ())),
         f"Model: {out}",
     ]
     for line in lines:
@@ -821,24 +864,99 @@ def weights_table() -> list[dict[str, Any]]:
 
 
 def print_weights(console: Console, records: list[dict[str, Any]]) -> None:
-    """One line each: name, megabytes, how to get it, and what it reached; on a terminal cut to its width."""
+    """One line each: name, megabytes, how to get it, and what it reached; on a terminal as much of it as fits."""
     from pixelwise.weights.catalogue import megabytes
 
     width = max(len(r["name"]) for r in records)
+    if console.is_terminal:
+        console.print(f"{'':{width}}  {'size':>7}  {'file':8}  score", style="dim", no_wrap=True, overflow="ellipsis")
     for r in records:
         size = "unknown" if r["size"] is None else f"{megabytes(r['size'])} MB"
         how = "here" if r["here"] else "download" if r["addresses"] else "bring"
-        line = f"{r['name']:{width}}  {size:>7}  {how:8}  {r['score'] or 'score unknown'}"
-        if console.is_terminal:
-            console.print(line, markup=False, no_wrap=True, overflow="ellipsis")
-        else:
-            console.print(line, markup=False, soft_wrap=True)
+        score = r["score"] or "unknown"
+        line = f"{r['name']:{width}}  {size:>7}  {how:8}  "
+        if not console.is_terminal:
+            console.print(f"{line}{score}", markup=False, soft_wrap=True)
+        elif len(line) + len(score) <= console.width:
+            console.print(f"{line}{score}", markup=False, no_wrap=True)
+        else:  # the first number; the name tells the data
+            first = re.split(", | on | of ", score)[0]
+            console.print(f"{line}{first}", markup=False, no_wrap=True, overflow="ellipsis")
     if console.is_terminal:
         console.print(
-            "Each name is a MODEL. Those to bring are of no plain address: the command that needs one says which file, "
-            "and where it goes. With --json: addresses, checksums, licenses, networks.",
+            "Each name is a MODEL of every command. A file to bring has no address that a program could ask: the "
+            "command says which it is and where to put it. --json tells addresses, checksums, licenses and networks.",
             style="dim",
         )
+
+
+def recipes_table() -> list[dict[str, Any]]:
+    """All recipes: name, paper, network, data, steps, what they should reach, command."""
+    from pixelwise.recipes import RECIPES
+
+    found = []
+    for make in RECIPES.values():
+        recipe = make()
+        expected = recipe.expected
+        found.append(
+            {
+                "name": recipe.name,
+                "paper": recipe.paper,
+                "network": recipe.model,
+                "stages": [stage.name for stage in recipe.stages],
+                "train": [str(data) for stage in recipe.stages for data in stage.train],
+                "evaluation": str(recipe.evaluation),
+                "protocol": recipe.protocol,
+                "steps": recipe.steps,
+                "mean_iou": None if expected is None else expected.mean_iou,
+                "expected": None if expected is None else expected.model_dump(),
+                "notes": list(recipe.notes),
+                "command": recipe.command,
+            }
+        )
+    return found
+
+
+def print_recipes(console: Console, records: list[dict[str, Any]]) -> None:
+    """A line each: name, the paper's mean IoU in percent, steps in thousands, paper."""
+    name = max(len(record["name"]) for record in records)
+    for record in records:
+        score = "unknown" if record["mean_iou"] is None else f"{record['mean_iou']:.2f}"
+        steps = f"{record['steps'] / 1000:.0f}k"
+        console.print(
+            f"{record['name']:<{name}}  {score:>7}  {steps:>5}  {record['paper']}", markup=False, soft_wrap=True
+        )
+
+
+def print_trained(console: Console, result: "TrainResult", data: Path) -> None:
+    """What a recipe reached beside what its paper has, and what to do next."""
+    if result.outcome == "interrupted":
+        recipe, place = shlex.quote(result.recipe.name), shlex.quote(str(result.run))
+        go_on = f"pixelwise train {recipe} --data {shlex.quote(str(data))} --resume --out {place}"
+        console.print(f"Go on:   {go_on}", markup=False, soft_wrap=True)
+        return
+    evaluation = result.evaluation
+    if evaluation is None:
+        return
+    console.print()
+    print_scores(console, str(result.recipe.evaluation), evaluation)
+    if result.compared:
+        table = Table(box=None, pad_edge=False)
+        table.add_column("in percent", no_wrap=True)
+        table.add_column("found", justify="right")
+        table.add_column("expected", justify="right")
+        for measure, (found, expected) in result.compared.items():
+            table.add_row(_spoken(measure), f"{found:.1f}", f"{expected:g}")
+        console.print(table)
+        assert result.recipe.expected is not None
+        console.print(f"Expected: {result.recipe.expected.source}", markup=False, soft_wrap=True)
+    else:
+        console.print(f"No score to compare with was read for {result.recipe.paper}.", markup=False, soft_wrap=True)
+    console.print(f"Began with: {result.start}", markup=False, soft_wrap=True)
+    for note in result.recipe.notes:
+        console.print(f"Note: {note}", markup=False, soft_wrap=True)
+    console.print(f"Report:  {result.report}", markup=False, soft_wrap=True)
+    console.print(f"Model:   {result.run / 'model.safetensors'}", markup=False, soft_wrap=True)
 
 
 def _duration(seconds: float) -> str:

@@ -38,7 +38,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Progressed:
-    """Something counted goes on: `done` of `total` of `what`."""
+    """Something counted goes on: `done` of `total` of `what`; "downloading" counts bytes, of 0 where nobody knows."""
 
     what: str
     done: int

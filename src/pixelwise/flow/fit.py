@@ -136,7 +136,7 @@ def fit(
     if labels == "folders":
         _check_for_folders(staged, read_as, classes, crf_pictures)
     if start is not None:
-        start = file_of(start)
+        start = file_of(start, progress=_bytes_told(tell))
     source = None if start is None else load_start(start)
     if staged and model is None and "model" not in settings:
         model = STAGED_MODEL
@@ -170,16 +170,17 @@ def fit(
                 raise DataError(_faults(understanding, folder))
             tell(Understood(understanding))
         _check_lengths(stored.recipe if stored is not None else recipe, understanding.labels)
-        trunk = None
+        trunk, first = None, None
         if stored is not None:
             made, parts, trying = stored, parts_of_plan(understanding, stored, machine), 0.0
         else:
             plans = partial(_make_plan, understanding, machine, clock, budget, steps, model, seed or 0)
             if source is None and recipe is not None and pretrained and labels == "masks":
                 with clock.part("reading"):
-                    trunk = find_trunk(recipe.model, recipe.model_options, _megabytes_told(tell))
+                    trunk = find_trunk(recipe.model, recipe.model_options, _bytes_told(tell), budget)
             if trunk is not None and trunk.file is not None:
-                taken = {"width": load_start(trunk.file).architecture["options"].get("width", 1.0)}
+                first = load_start(trunk.file)
+                taken = {"width": first.architecture["options"].get("width", 1.0)}
                 made, parts, trying = plans(
                     with_start_options(settings, taken),
                     crf_pictures,
@@ -189,7 +190,7 @@ def fit(
                     run,
                 )
                 views = made.recipe.steps * made.recipe.batch_size
-                if steps is None and views < LEAST_VIEWS:
+                if steps is None and views < LEAST_VIEWS and "width" not in _given(settings):
                     trunk = too_slow(trunk, views)
             if trunk is None or trunk.file is None:
                 made, parts, trying = plans(settings, crf_pictures, origins, tell, folder, run)
@@ -197,9 +198,9 @@ def fit(
             made = in_stages(made, settings, None if budget is None else budget * 60 - clock.seconds, trying)
         if source is not None:
             made = _with_start(made, source, Path(str(start)), understanding)
-        elif trunk is not None and trunk.file is not None:
+        elif trunk is not None and trunk.file is not None and first is not None:
             start = trunk.file
-            made = with_trunk(_with_start(made, load_start(start), Path(trunk.name), understanding), trunk)
+            made = with_trunk(_with_start(made, first, Path(trunk.name), understanding), trunk)
         elif trunk is not None:
             made = with_trunk(made, trunk)
         elif plan is not None and made.start is not None:
@@ -218,8 +219,8 @@ def fit(
             return train_stages(folder, run, understanding, made, parts, machine, clock, resume, tell, interrupted)
 
 
-def _megabytes_told(tell: Tell) -> Callable[[int, int], None]:
-    return lambda done, total: tell(Progressed("downloading MB", done // 10**6, max(total, done) // 10**6))
+def _bytes_told(tell: Tell) -> Callable[[int, int], None]:
+    return lambda done, total: tell(Progressed("downloading", done, total))
 
 
 def _check_options(

@@ -2,11 +2,12 @@
 
 `TRUNKS` says which file fits which network: of the same layers, and of the same flavor of ResNet, since others would
 load and give wrong features (`pixelwise.backbones.resnet`). Weights are of width 1, so the network is, too. They are
-taken from the cache, or downloaded where the network answers within `SECONDS`; if not, the fit starts from random
-weights and says why, and which file to bring.
+taken from the cache, or downloaded where the network answers within `SECONDS` and brings them within a share of the
+fit's time; if not, the fit starts from random weights and says why, and which file to bring.
 """
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,11 +16,15 @@ from typing import Any
 from pixelwise.errors import DataError, WeightsError
 from pixelwise.flow.plan import Plan
 from pixelwise.weights.cache import is_to_be_had, not_here
-from pixelwise.weights.catalogue import CATALOGUE
+from pixelwise.weights.catalogue import CATALOGUE, PublishedWeights
+from pixelwise.weights.download import Patience, Progress
 from pixelwise.weights.files import digest_of
 from pixelwise.weights.opening import imported
 
 SECONDS = 3.0  # until an address must have answered
+DOWNLOAD_SHARE = 0.25  # of the fit's time, at most
+JUDGED_AFTER = 5.0  # seconds of a download, from which on its length is foreseen
+PATIENCE = Patience(stall=10.0, tries=2)
 LEAST_VIEWS = 600  # crops that pretrained weights should see in the time, or a narrower network is trained from scratch
 FLAVOR = ("width", "stride_in", "deep_stem", "stem_pool")  # options that decide which weights fit
 
@@ -60,13 +65,17 @@ class Trunk:
     told: str
 
 
-def find_trunk(model: str, options: Mapping[str, Any], progress: Callable[[int, int], None]) -> Trunk:
+def find_trunk(
+    model: str, options: Mapping[str, Any], progress: Progress, budget_minutes: float | None = None
+) -> Trunk:
     """The weights that a network's trunk begins with.
 
     Args:
         model: a name in MODELS.
         options: of the network, as far as they were set.
         progress: called with the bytes so far and of the whole file while it is downloaded.
+        budget_minutes: of the fit; a download that would take more than `DOWNLOAD_SHARE` of it is stopped. None where
+            time does not matter.
     """
     name = TRUNKS.get(model)
     if name is None:
@@ -79,7 +88,10 @@ def find_trunk(model: str, options: Mapping[str, Any], progress: Callable[[int, 
     try:
         if why:
             raise not_here(record, why)
-        return Trunk(name, imported(name, progress=progress), f"ImageNet weights, {name} ({record.file})")
+        if budget_minutes is not None:
+            progress = _in_time(progress, record, 60 * DOWNLOAD_SHARE * budget_minutes)
+        file = imported(name, patience=PATIENCE, progress=progress)
+        return Trunk(name, file, f"ImageNet weights, {name} ({record.file})")
     except (DataError, WeightsError) as error:
         return Trunk(name, None, f"random weights: {error}")
     except OSError as error:
@@ -87,6 +99,26 @@ def find_trunk(model: str, options: Mapping[str, Any], progress: Callable[[int, 
 
 
 _USUAL: dict[str, Any] = {"width": 1, "deep_stem": False}
+
+
+def _in_time(progress: Progress, record: PublishedWeights, seconds: float) -> Progress:
+    """The same callback, which ends a download that would take longer."""
+    began: list[tuple[float, int]] = []
+
+    def told(done: int, total: int) -> None:
+        now = time.monotonic()
+        if not began:
+            began.append((now, done))
+        spent, come = now - began[0][0], done - began[0][1]
+        needed = spent * (max(total or record.size or 0, done) - began[0][1]) / max(come, 1)
+        if spent > min(JUDGED_AFTER, seconds) and needed > seconds:
+            raise DataError(
+                f"{record.file} would take about {max(1, round(needed / 60))} min to download, more than "
+                f"{DOWNLOAD_SHARE:.0%} of the time; what came is kept, and the next fit goes on with it"
+            )
+        progress(done, total)
+
+    return told
 
 
 def too_slow(trunk: Trunk, views: int) -> Trunk:

@@ -49,8 +49,13 @@ class Clock:
         return time.monotonic() - self.start
 
 
-def run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
-    """Where the run goes, made if it is new; never one that exists, but to resume it."""
+def run_folder(folder: Path, out: str | Path | None, resume: bool, marker: str = PLAN) -> Path:
+    """Where the run goes, made if it is new; never one that exists, but to resume it.
+
+    Args:
+        folder: whose name the run has, where `out` does not name it.
+        marker: the file that every run of this kind has.
+    """
     if out is not None:
         run = Path(out)
         if not resume:
@@ -59,17 +64,17 @@ def run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
                     f"{run} already exists and is not empty; choose another --out, or --resume to go on with it"
                 )
             run.mkdir(parents=True, exist_ok=True)
-        elif not (run / PLAN).exists():
-            raise DataError(f"there is no run in {run} to resume: it has no {PLAN}")
+        elif not (run / marker).exists():
+            raise DataError(f"there is no run in {run} to resume: it has no {marker}")
         return run
     base = Path("runs")
     name = (archive_stem(folder) if is_archive(folder) else folder.resolve().name) or "run"
     candidates = (base / (name if i == 1 else f"{name}-{i}") for i in range(1, 10_000))
     if resume:
-        existing = [run for run in candidates if (run / PLAN).exists()]
+        existing = [run for run in candidates if (run / marker).exists()]
         if not existing:
             raise DataError(f"there is no run of {folder} under {base}/ to resume; name it with --out")
-        return max(existing, key=lambda run: (run / PLAN).stat().st_mtime)
+        return max(existing, key=lambda run: (run / marker).stat().st_mtime)
     base.mkdir(exist_ok=True)
     for run in candidates:
         try:
@@ -81,17 +86,21 @@ def run_folder(folder: Path, out: str | Path | None, resume: bool) -> Path:
 
 
 @contextmanager
-def alone_in(run: Path, *, fresh: bool = False) -> Iterator[None]:
+def alone_in(run: Path, *, fresh: bool = False, marker: str = PLAN) -> Iterator[None]:
     """Hold the run folder against other processes; the lock ends with this one, however it ends.
 
     A folder that got no plan is removed again, so that the corrected command can use its name.
 
     Args:
         fresh: the folder must hold no plan yet.
+        marker: the file that is a run's plan.
     """
     with (run / LOCK).open("a") as lock:
-        if not _locked(lock, run / LOCK) or (fresh and (run / PLAN).exists()):
-            raise DataError(f"another fit is at work in {run}; wait for it, or choose another --out")
+        if not _locked(lock, run / LOCK) or (fresh and (run / marker).exists()):
+            raise DataError(
+                f"another {'fit' if marker == PLAN else 'training'} is at work in {run}; wait for it, or choose "
+                "another --out"
+            )
         try:
             for left in run.rglob(".*.part"):
                 left.unlink(missing_ok=True)  # of a process that was killed while writing

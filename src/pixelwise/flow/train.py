@@ -41,7 +41,7 @@ from pixelwise.metrics import Scores
 from pixelwise.models import build
 from pixelwise.report.page import write_report
 from pixelwise.segmenter import Segmenter
-from pixelwise.training.loop import StepLogged, Validated, train
+from pixelwise.training.loop import Event, StepLogged, Validated, train
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def train_stages(
         clock.add(own)
         if result.outcome == "interrupted":
             assert result.segmenter is not None
-            _save_model(result.segmenter, run / MODEL)
+            save_model(result.segmenter, run / MODEL)
             adopt_result(home, run, folder, number, total)
             return replace(result, run=run, report=write_report(run))
     if stages:
@@ -192,33 +192,12 @@ def _train_and_report(
                 if event.best:
                     segmenter.network = event.network
                     segmenter.scores = {"split": "validation"} | summary(event.scores)
-                    _save_model(segmenter, run / MODEL)
-                log_line(
-                    log,
-                    {
-                        "event": "validation",
-                        "step": event.step,
-                        **_measured(event.scores),
-                        "best": event.best,
-                        "seconds": round(event.seconds, 2),
-                    },
-                )
+                    save_model(segmenter, run / MODEL)
             elif isinstance(event, StepLogged):
                 speeds.append(event.images_per_second)
-                log_line(
-                    log,
-                    {
-                        "event": "step",
-                        "step": event.step,
-                        "loss": round(event.loss, 6),
-                        "rate": event.rate,
-                        "seconds": round(event.seconds, 2),
-                        "images_per_second": round(event.images_per_second, 2),
-                    },
-                )
             else:
                 outcome, step = event.reason, event.step
-                log_line(log, {"event": "end", "reason": outcome, "step": step, "seconds": round(event.seconds, 2)})
+            log_line(log, log_record(event))
             tell(event)
     if not (run / MODEL).exists():
         raise TrainingError(f"no model was kept in {run}: no validation was reached; give the run more time or steps")
@@ -258,7 +237,7 @@ def _train_and_report(
         if len(data) < len(whole):
             protocol += f"; the pictures are spread evenly over the {len(whole)} of this part"
         best.scores = {"split": split, "protocol": protocol, "pictures": len(data)} | summary(evaluation.scores)
-        _save_model(best, run / MODEL)
+        save_model(best, run / MODEL)
     write_result(
         run / RESULT,
         Outcome(folder, run, outcome, step, speeds, split, protocol, stage_of),
@@ -289,7 +268,30 @@ def _stored_by_hand(path: Path) -> Refinement | None:
         return None
 
 
-def _save_model(segmenter: Segmenter, path: Path) -> None:
+def log_record(event: Event) -> dict[str, Any]:
+    """What the log keeps of an event of training."""
+    seconds = round(event.seconds, 2)
+    if isinstance(event, Validated):
+        about = {"event": "validation", "step": event.step}
+        return about | _measured(event.scores) | {"best": event.best, "seconds": seconds}
+    if isinstance(event, StepLogged):
+        return {
+            "event": "step",
+            "step": event.step,
+            "loss": round(event.loss, 6),
+            "rate": event.rate,
+            "seconds": seconds,
+            "images_per_second": round(event.images_per_second, 2),
+        }
+    return {"event": "end", "reason": event.reason, "step": event.step, "seconds": seconds}
+
+
+def save_model(segmenter: Segmenter, path: Path) -> None:
+    """Write a model of a run, whole or not at all.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written; the model before stays.
+    """
     try:
         segmenter.save(path)
     except OSError as error:

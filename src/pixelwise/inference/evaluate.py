@@ -240,7 +240,8 @@ def evaluate_network(
             merged.merge(part)
         accumulator = merged
         pictures = [picture for part in processes.gathered(pictures) for picture in part]
-        known, seconds, pixels = (sum(processes.gathered(value)) for value in (known, seconds, pixels))
+        known, pixels = (sum(processes.gathered(number)) for number in (known, pixels))
+        seconds = sum(processes.gathered(seconds))
     if known:
         which = "these same pictures" if known == len(pictures) else f"{known} of these pictures"
         notes += (f"the CRF's settings were chosen on {which}, so that these scores flatter it a little",)

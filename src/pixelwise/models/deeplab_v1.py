@@ -26,8 +26,11 @@ learns ten times as fast; `deeplab_msc_largefov` trains its side branches alone,
   outermost cells, and its labels start at pixel 1, where the cells are at 8j + 0.5.
 - no file of `deeplab_7x7` and `deeplab_4x4_rate8` is known: their trunk is that of `deeplab_4x4`, with which the
   paper's convolutional receptive field of 404 is met, and fc6 pads 12, which keeps the size. UNVERIFIED.
-- `deeplab_msc_largefov` follows the paper's §4.3 and three later ports, its file was not seen: UNVERIFIED are the
-  Gaussian of deviation 0.001 in the branches (one port's), and their names, which are ours.
+- `deeplab_msc_largefov` has its side branches at strides 8, 4, 2, 1, 1, as the release's training file has them. The
+  test file has them at stride 1 and zooms each score by itself: the scores are the same at each eighth pixel, and ours
+  are linear between them. The release calls the branches after what they read (`data_conv`, `data_fc`, `data_ms`;
+  `pool1_conv` … `pool4_ms`; `weights/deeplab_formats.py` has the table). UNVERIFIED: that they start from a Gaussian of
+  deviation 0.001, which is one port's.
 - a new network starts at He's initialization, where the paper starts from VGG-16 and thins out its fc6 to 4 × 4 or
   3 × 3 taps and to 1024 filters. Which were kept is UNVERIFIED; `transplant(…, decimate=True)` of
   `surgery/transplant.py` keeps evenly spaced ones.

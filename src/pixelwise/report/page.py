@@ -293,9 +293,9 @@ def write_report(run: Path) -> Path:
     if not run.is_dir():
         found = "a file" if run.exists() else "not there"
         raise DataError(f"a run folder is expected, but {run} is {found}; pass the folder that fit wrote")
-    if not any((run / name).is_file() for name in ("plan.yaml", "log.jsonl", "result.json")):
+    if not any((run / name).is_file() for name in ("plan.yaml", "recipe.yaml", "log.jsonl", "result.json")):
         raise DataError(f"{run} holds none of plan.yaml, log.jsonl and result.json; pass the folder that fit wrote")
-    plan = _read_plan(run / "plan.yaml")
+    plan = _read_plan(run / "plan.yaml") or _read_recipe(run / "recipe.yaml")
     stages = _stages(run, plan)
     current = next((stage for stage in reversed(stages) if stage.began), None)
     home = run if current is None else current.folder
@@ -328,6 +328,25 @@ def _read_plan(path: Path) -> Plan | None:
     if plan.format > FORMAT:
         raise DataError(f"{path} has format {plan.format}, this pixelwise reads up to {FORMAT}; update pixelwise")
     return plan
+
+
+def _read_recipe(path: Path) -> Plan | None:
+    """recipe.yaml, which `pixelwise train` leaves in place of a plan: its last stage, and the names of the others."""
+    if not path.is_file():
+        return None
+    try:
+        content = yaml.safe_load(_text(path))
+        *stages, last = content["stages"]
+        record = {
+            "recipe": last["recipe"],
+            "reasons": {"model": content["paper"], "steps": f"as in the recipe {content['name']}"},
+            "stages": {stage["name"]: {} for stage in stages},
+        }
+    except (yaml.YAMLError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} is expected to be a recipe, but it cannot be read ({' '.join(str(error).split())}); restore it"
+        ) from error
+    return _validated(Plan, record, path)
 
 
 def _read_record(kind: type[_AnyRecord], path: Path) -> _AnyRecord | None:

@@ -189,10 +189,13 @@ def _fault(path: Path, record: PublishedWeights) -> str:
 
 def not_here(record: PublishedWeights, why: str) -> NotHere:
     """The one line that says which file to bring, from where, and where to put it."""
-    told = f"{record.name} is not on this machine{': ' + why if why else ''}; bring {_described(record)}, from "
-    told += f"{record.addresses[0] if record.addresses else record.page or 'whoever has it'}"
-    told += f", and put it at {place_of(record)}"
-    return NotHere(told)
+    source = record.addresses[0] if record.addresses else record.page or "whoever has it"
+    if why.rpartition("; ")[2].startswith(source):
+        source = "there"
+    return NotHere(
+        f"{record.name} is not on this machine{': ' + why if why else ''}; bring {_described(record)} from {source} "
+        f"and put it at {place_of(record)}"
+    )
 
 
 def _described(record: PublishedWeights) -> str:
@@ -276,6 +279,11 @@ def _locked(lock: IO[bytes]) -> bool:
 
 
 def _unwritable(record: PublishedWeights, place: Path, error: OSError) -> NotHere:
-    why = f"the cache {place.parent} cannot be written ({error.strerror or error})"
-    told = not_here(record, why)
-    return NotHere(f"{told}, or let PIXELWISE_CACHE name a folder that can be written")
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        remedy = "make room there, or let PIXELWISE_CACHE name a folder on another disk"
+    else:
+        remedy = "let PIXELWISE_CACHE name a folder that can be written"
+    return NotHere(
+        f"{record.name} is not on this machine, and the cache {place.parent} cannot be written "
+        f"({error.strerror or error}); {remedy}"
+    )

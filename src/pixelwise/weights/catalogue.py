@@ -367,7 +367,8 @@ _CAFFE_CLASSIFIERS = (
             mean=MSRA,
             deviation=ONES,
             options={"stride_in": "1x1", "stem_pool": "unpadded"},
-            source=f"KaimingHe/deep-residual-networks README.md{f'; {OPENCV}' if digest else ''}",
+            # the address at OpenCV, the SHA-1 of all three at MXNet
+            source=f"KaimingHe/deep-residual-networks README.md; MXNet's caffe_converter/model_zoo.py; {OPENCV}",
         )
         for depth, error, digest, addresses in (
             (
@@ -376,8 +377,8 @@ _CAFFE_CLASSIFIERS = (
                 "sha1:b7c79ccc21ad0479cddc0dd78b1d20c4d722908d",
                 ("https://dl.opencv.org/models/ResNet-50-model.caffemodel",),
             ),
-            (101, 23.6, None, ()),
-            (152, 23.0, None, ()),
+            (101, 23.6, "sha1:1dbf5f493926bb9b6b3363b12d5133c0f8b78904", ()),
+            (152, 23.0, "sha1:251edb93604ac8268c7fd2227a0f15144310e1aa", ()),
         )
     ),
 )

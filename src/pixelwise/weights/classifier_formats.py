@@ -109,6 +109,10 @@ FORMATS: dict[str, WeightFormat] = {
         layers=by_leaf(),
         normalization=less(*CAFFENET_MEAN),
         options=classes_of("fc8"),
+        note=(
+            "bvlc_alexnet has the same layers, and runs wrongly as this: its norms come before its pools. If this file "
+            "is that one, import it with its deploy.prototxt"
+        ),
     ),
     "bvlc_googlenet": WeightFormat(
         name="bvlc_googlenet",

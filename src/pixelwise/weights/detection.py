@@ -5,9 +5,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from pixelwise.backbones import CLASSIFIERS
-from pixelwise.errors import PixelwiseError, WeightsError, unknown_name
+from pixelwise.errors import BadOption, WeightsError, unknown_name
 from pixelwise.models import MODELS, build
 from pixelwise.weights.all_formats import WEIGHT_FORMATS
 from pixelwise.weights.formats import Kind, Tensors, WeightFormat
@@ -15,6 +16,15 @@ from pixelwise.weights.importing import load_weights
 from pixelwise.weights.label_sets import LABEL_SETS
 
 LISTED = 8  # layers or formats that an error lists
+
+
+class Unfilled(TorchFunctionMode):
+    """While it is on, new layers are not filled with random numbers, which takes half the time on the meta device."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def network_of(model: str, **options: Any) -> nn.Module:
@@ -42,18 +52,21 @@ def find_format(tensors: Tensors, kind: Kind, *, model: str | None = None, name:
     formats = [format for format in WEIGHT_FORMATS.values() if format.kind == kind and model in (None, format.model)]
     if not formats:
         raise WeightsError(f"no format of {kind} files is known for {model}; known: {', '.join(_models(kind))}")
-    tried = {format.name: _fit(format, tensors) for format in formats}
+    meta = {name: tensor.to("meta") for name, tensor in tensors.items()}
+    tried = {format.name: _fit(format, meta) for format in formats}
     fitting = [format for format in formats if tried[format.name] is True]
     if not fitting:
         raise WeightsError(_none_fits(tensors, tried, model))
-    labelled = [format for format in fitting if _has_its_classes(format, tensors)] or fitting
-    if len(labelled) > 1:
-        names = [format.name for format in labelled]
+    if len({format.model for format in fitting}) == 1:  # the classes tell data sets, and not networks
+        fitting = [format for format in fitting if _has_its_classes(format, tensors)] or fitting
+    if len(fitting) > 1:
+        listed = [f"{format.name} ({format.source.partition(';')[0]})" for format in fitting]
         raise WeightsError(
-            f"the file's layers are those of {', '.join(names[:LISTED])}{', …' if len(names) > LISTED else ''} alike; "
-            f"which is it? Give format={names[0]!r} (--format {names[0]}) or another"
+            f"the file's layers are those of {len(fitting)} formats alike: {'; '.join(listed[:LISTED])}"
+            f"{'; …' if len(listed) > LISTED else ''}. Which is it? Give format={fitting[0].name!r} "
+            f"(--format {fitting[0].name}) or another"
         )
-    return labelled[0]
+    return fitting[0]
 
 
 def _named(name: str, kind: Kind, model: str | None) -> WeightFormat:
@@ -69,22 +82,31 @@ def _named(name: str, kind: Kind, model: str | None) -> WeightFormat:
 
 
 def _fit(format: WeightFormat, tensors: Tensors) -> bool | int:
-    """Whether the tensors fit the format's network whole; else how many of its layers the file holds."""
+    """Whether the tensors fit the format's network whole; else how many of its layers the file holds.
+
+    Args:
+        tensors: on the meta device.
+    """
     try:
-        meta = {name: tensor.to("meta") for name, tensor in tensors.items()}
-        prepared = format.prepare(meta)
-        with torch.device("meta"):
-            network = network_of(format.model, **format.options(prepared))
-    except (PixelwiseError, LookupError, ValueError, RuntimeError):
-        return 0  # its own reading of the file fails: a layer that tells the classes is not there
+        prepared = format.prepare(dict(tensors))
+        options = format.options(prepared)
+    except (WeightsError, KeyError):
+        return 0  # a layer that tells the classes is not there
+    try:
+        with torch.device("meta"), Unfilled():
+            network = network_of(format.model, **options)
+    except BadOption:
+        return 0  # classes that no network has: none
     held = {name.rpartition(".")[0] for name in prepared}
-    count = sum(layer in held for layer in format.layers(network).values())
-    if count:
-        try:
-            load_weights(network, meta, format)
-        except WeightsError:
-            return count
-    return bool(count)
+    named = format.layers(network).values()
+    count = sum(layer in held for layer in named)
+    if count < len(named):
+        return count
+    try:
+        load_weights(network, tensors, format)
+    except WeightsError:
+        return count
+    return True
 
 
 def _has_its_classes(format: WeightFormat, tensors: Tensors) -> bool:

@@ -79,12 +79,12 @@ def download(
 
     Raises:
         NotSent: the server cannot be reached, has no such file, sends it elsewhere than over http and https, or stops
-            in the middle again and again. What came stays at `part`.
+            in the middle again and again. What came stays at `part`. One that was never reached is asked once.
         OSError: `part` cannot be written.
     """
     patience = patience or Patience()
     checked_address(address)
-    fruitless, pause = 0, patience.pause
+    fruitless, pause, begun = 0, patience.pause, _length(part)
     while True:
         before = _length(part)
         try:
@@ -103,6 +103,8 @@ def download(
             told = _told(error, 0)
         except (urllib.error.URLError, http.client.HTTPException, TimeoutError, ConnectionError) as error:
             fault, told = error, _told(error, patience.stall)
+            if isinstance(error, urllib.error.URLError) and _length(part) <= begun:
+                raise NotSent(told) from error  # it was never reached, and waiting would not help
             fruitless = 0 if _length(part) > before else fruitless + 1
         if fruitless >= patience.tries:
             raise NotSent(told) from fault

@@ -28,6 +28,11 @@ def no_options(tensors: Tensors) -> dict[str, Any]:
     return {}
 
 
+def no_doubt(network: nn.Module) -> str:
+    """Nothing in the weights says that they are not for use."""
+    return ""
+
+
 def nothing_fixed(network: nn.Module) -> Tensors:
     """The file holds nothing that the network does without a parameter."""
     return {}
@@ -56,6 +61,8 @@ class WeightFormat:
             given.
         options: the builder's options as the file tells them, from the prepared tensors: `num_classes`. A
             `WeightsError` or KeyError says that the file is not of this format.
+        note: what nothing in a file tells, and whoever imports it should know; one line, "" for nothing.
+        doubt: why the weights that a network has now may not be for use, "" where nothing says so.
     """
 
     name: str
@@ -71,6 +78,8 @@ class WeightFormat:
     normalization: Normalization | None = None
     labels: str | None = None
     options: Callable[[Tensors], dict[str, Any]] = no_options
+    note: str = ""
+    doubt: Callable[[nn.Module], str] = no_doubt
 
 
 def layer_paths(network: nn.Module) -> list[str]:

@@ -1,5 +1,6 @@
 """Released files made into a Segmenter, with a record of what was taken from them."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,8 @@ from pixelwise.weights.formats import WeightFormat
 from pixelwise.weights.importing import load_weights
 from pixelwise.weights.label_sets import Classes, label_set_of
 
+_log = logging.getLogger(__name__)
+
 ChannelOrder = Literal["rgb", "bgr"]
 
 WINDOWS = {"alexnet": (227, 227)}  # of classifiers that were not trained on 224 × 224
@@ -41,7 +44,9 @@ def import_weights(
     size: tuple[int, int] | None = None,
     partial: bool = False,
 ) -> tuple[Segmenter, Transplant]:
-    """A segmenter of released weights, and what became of each layer.
+    """A segmenter of released weights, and what became of each layer; both are stored in `recipe["imported"]`.
+
+    What nothing in the file tells, and what makes its weights doubtful, stands there under "notes".
 
     A .prototxt with its .caffemodel is run as it is, in Caffe's order of channels (`caffe_network`). A .caffemodel,
     .pth, .pt or .safetensors alone is put into one of our networks by a format, found by the names of its layers.
@@ -92,12 +97,16 @@ def import_weights(
 def caffe_network(prototxt: str | Path, caffemodel: str | Path) -> CaffeNetwork:
     """A published Caffe network with its weights, run as it is; it reads what Caffe's does, mostly BGR.
 
+    What makes the weights doubtful is logged.
+
     Raises:
         DataError: a file is not there.
         WeightsError: a file cannot be read, a layer is unknown, or the weights do not fit.
     """
     network = caffe_network_of(_text(Path(prototxt)))
-    network.load_caffemodel(read_caffemodel(caffemodel))
+    fit = network.load_caffemodel(read_caffemodel(caffemodel))
+    if fit.doubt:
+        _log.warning("%s: %s", caffemodel, fit.doubt)
     return network.eval()
 
 
@@ -122,6 +131,7 @@ def _by_format(path: Path, model: str | None, name: str | None, given: Given) ->
         normalization = _normalization(format, given, options)
         network = network_of(format.model, **options)
         report = load_weights(network, tensors, format, partial=given.partial)
+        doubt = format.doubt(network)
     except WeightsError as error:
         raise WeightsError(f"{path}: {error}") from error
     architecture: dict[str, Any] = {"builder": format.model, "options": options}
@@ -135,7 +145,7 @@ def _by_format(path: Path, model: str | None, name: str | None, given: Given) ->
         architecture = {"builder": "convolutional_classifier", "options": own | options}
     elif given.size is not None:
         normalization = replace(normalization, size=given.size)
-    record = _record([path], format.name, report)
+    record = _record([path], format.name, report, format.note, doubt)
     return Segmenter(network, normalization, labels, architecture, {"imported": record}), report
 
 
@@ -168,7 +178,7 @@ def _as_it_is(text_path: Path, path: Path, given: Given, channel_order: ChannelO
         tuple(Entry("", name, "the prototxt has no such layer") for name in fit.unused),
     )
     architecture = {"builder": "caffe_network", "options": {"prototxt": text}}
-    record = _record([text_path, path], "caffe_network", report)
+    record = _record([text_path, path], "caffe_network", report, fit.doubt)
     return Segmenter(network, normalization, labels, architecture, {"imported": record}), report
 
 
@@ -258,8 +268,8 @@ def _takes_any_size(network: CaffeNetwork) -> bool:
     return all(network.accepts(height + more, width + more + 2) for more in (1, 6, 37, 101))
 
 
-def _record(files: Sequence[Path], format: str, report: Transplant) -> dict[str, Any]:
-    """What is stored of an import in the model's file."""
+def _record(files: Sequence[Path], format: str, report: Transplant, *notes: str) -> dict[str, Any]:
+    """What is stored of an import in the model's file; "notes" where there are any."""
     return {
         "files": {path.name: digest_of(path) for path in files},
         "format": format,
@@ -267,7 +277,7 @@ def _record(files: Sequence[Path], format: str, report: Transplant) -> dict[str,
         "reshaped": [f"{_told(entry)}: {entry.how}" for entry in report.reshaped],
         "missing": [f"{entry.target}: {entry.how}" for entry in report.left],
         "unused": [f"{entry.source}: {entry.how}" for entry in report.unused],
-    }
+    } | ({"notes": [note for note in notes if note]} if any(notes) else {})
 
 
 def _told(entry: Entry) -> str:

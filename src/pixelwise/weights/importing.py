@@ -80,7 +80,9 @@ def foreign_tensors(network: nn.Module, format: WeightFormat) -> Tensors:
         for name, tensor in state.items()
         if name.rpartition(".")[2] not in COUNTERS or format.kind == "torch"
     }
-    return (format.restore(named) if format.restore is not None else named) | format.fixed(network)
+    restored = format.restore(named) if format.restore is not None else named
+    # what the release has fixed, but for what this network has learned
+    return restored | {name: tensor for name, tensor in format.fixed(network).items() if name not in restored}
 
 
 def _spare(network: nn.Module, tensors: Tensors, layers: Mapping[str, str], format: WeightFormat) -> dict[str, str]:
@@ -133,12 +135,12 @@ def _refuse_partial(
     missing = [entry.target for entry in report.left if not entry.source]
     unfit = [f"{entry.target} ({entry.how})" for entry in report.left if entry.source]
     unused = [entry.source for entry in report.unused]
-    ours = network.state_dict(keep_vars=True)
+    ours, theirs = _parts(network.state_dict(keep_vars=True)), _parts(tensors)
     stays = {entry.target for entry in report.left}
     for path, other in rename.items():
         if other is None or path in stays:
             continue
-        mine, given = _parts(ours, path), _parts(tensors, other)
+        mine, given = ours[path], theirs[other]
         missing += [f"{path}.{part}".strip(".") for part in mine if part not in given]
         unused += [f"{other}.{part}" for part in given if part not in mine]
     parts = [
@@ -171,10 +173,13 @@ def _empty_like(network: nn.Module) -> nn.Module:
     return copy.deepcopy(network)
 
 
-def _parts(tensors: Mapping[str, Tensor], layer: str) -> list[str]:
-    """What a layer holds, but for counters."""
-    parts = [name.rpartition(".")[2] for name in tensors if _layer(name) == layer]
-    return [part for part in parts if part not in COUNTERS]
+def _parts(tensors: Mapping[str, Tensor]) -> dict[str, list[str]]:
+    """{layer: what it holds, but for counters}."""
+    parts: dict[str, list[str]] = {}
+    for name in tensors:
+        layer, _, part = name.rpartition(".")
+        parts.setdefault(layer, []).extend([part] if part not in COUNTERS else [])
+    return parts
 
 
 def _layer(name: str) -> str:

@@ -50,9 +50,11 @@ def open_model(model: str | Path, *, patience: Patience | None = None, progress:
         raise unknown_name("model file or published weights", name, CATALOGUE) from None
 
 
-def file_of(model: str | Path) -> Path:
+def file_of(model: str | Path, *, progress: Progress | None = None) -> Path:
     """The path of a model file; of published weights that of their import in the cache, made where it is not there."""
-    return imported(str(model)) if str(model) in CATALOGUE and not Path(model).is_file() else Path(model)
+    if str(model) in CATALOGUE and not Path(model).is_file():
+        return imported(str(model), progress=progress)
+    return Path(model)
 
 
 def imported(name: str, *, patience: Patience | None = None, progress: Progress | None = None) -> Path:

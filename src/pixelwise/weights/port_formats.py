@@ -43,8 +43,12 @@ def with_factors(tensors: Tensors) -> Tensors:
 
 
 def without_factors(tensors: Tensors) -> Tensors:
-    """The tensors without them."""
-    return {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[0] not in AT_ONCE}
+    """The tensors without them; factors that are others, as training changes them, go into the layer behind."""
+    kept = {name: tensor for name, tensor in tensors.items() if name.rpartition(".")[0] not in AT_ONCE}
+    for name, (score, factor) in AT_ONCE.items():
+        ratio = tensors[f"{name}.weight"] / factor
+        kept[f"{score}.weight"] = kept[f"{score}.weight"] * ratio[:, None, None]
+    return kept
 
 
 def _fcn(model: str, taps: Mapping[str, int], **more: Any) -> WeightFormat:
@@ -190,13 +194,19 @@ def semseg_resnet_layers(network: nn.Module) -> dict[str, str]:
 
 
 def turned_pyramid(tensors: Tensors) -> Tensors:
-    """The tensors with the levels of the pyramid in reverse among the inputs of `cls.0`; its own inverse."""
+    """The tensors with the levels of the pyramid in reverse among the inputs of `cls.0`; its own inverse.
+
+    Raises:
+        WeightsError: there is no room for them.
+    """
     weight = tensors.get("cls.0.weight")
     levels = sum(1 for name in tensors if SEMSEG_LEVEL.fullmatch(name))
     if weight is None or not levels:
         return tensors
-    reduced = tensors["ppm.features.0.1.weight"].shape[0]
-    features = weight.shape[1] - levels * reduced
+    reduced = filters_of(tensors, "ppm.features.0.1")
+    features = weight.shape[1] - levels * reduced if weight.dim() == 4 else -1
+    if features < 0:
+        raise WeightsError(f"cls.0 is {tuple(weight.shape)}, too small for {levels} levels of {reduced} channels")
     parts = torch.split(weight, [features, *[reduced] * levels], 1)
     return tensors | {"cls.0.weight": torch.cat([parts[0], *parts[:0:-1]], 1)}
 

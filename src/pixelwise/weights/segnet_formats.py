@@ -8,7 +8,8 @@ y = scale·x + shift (spec, networks 2014–2016, §3.4). All published files (`
 What is left by training itself (`…_iter_40000.caffemodel`) is not usable alone: the means and variances, which the
 formats that end in `_training` ask for, are nowhere in it. With `partial=True` the rest is taken, and one pass over the
 training set gives them (`torch.optim.swa_utils.update_bn`, whose variance is the unbiased one). Both kinds have the
-same layers and shapes: nothing in a file tells them apart.
+same layers and shapes. What tells them apart is how large the first batch norm's output is (`doubt_of_statistics`): an
+import of a file as training left it says so in one line.
 
 | format                         | file                                     | our network                         |
 | ------------------------------ | ---------------------------------------- | ----------------------------------- |
@@ -28,9 +29,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
+from pixelwise.caffe.network import drawn_picture, stray
 from pixelwise.weights.fcn_formats import less
-from pixelwise.weights.formats import Tensors, WeightFormat, by_leaf, filters_of
+from pixelwise.weights.formats import Tensors, WeightFormat, by_leaf, filters_of, no_doubt
 
 SPEC = "networks-2014-2016 §3"
 FOLDED = ", the statistics of the batch norms in their scales and shifts"
@@ -59,6 +62,24 @@ def folded_statistics(tensors: Tensors) -> Tensors:
             shift = tensors[f"{norm}.bias"] - tensors[f"{norm}.running_mean"] * scale
             folded[name] = scale if part == "weight" else shift
     return folded
+
+
+def doubt_of_statistics(network: nn.Module) -> str:
+    """Whether the first batch norm gives, for a drawn picture of levels 0–255, what none with statistics does."""
+    name, norm = next((name, part) for name, part in network.named_modules() if isinstance(part, nn.BatchNorm2d))
+    parameter = next(network.parameters())
+    if parameter.is_meta:
+        return ""
+    found: list[Tensor] = []
+    hook = norm.register_forward_hook(lambda module, given, top: found.append(top))
+    training = network.training
+    try:
+        with torch.no_grad():
+            network.eval()(drawn_picture(3, 64, 64).to(parameter.device))
+    finally:
+        hook.remove()
+        network.train(training)
+    return stray(name, found[0])
 
 
 def renamed_classifier(to: str) -> Callable[[Tensors], Tensors]:
@@ -107,6 +128,7 @@ def _format(
         normalization=less(0.0, 0.0, 0.0),
         labels=labels,
         options=options,
+        doubt=doubt_of_statistics if folded else no_doubt,
     )
 
 
