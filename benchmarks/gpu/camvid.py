@@ -86,6 +86,7 @@ def main() -> None:
         "steps": asked.steps,
         "validate_every": max(asked.steps // 10, 1),
         "log_every": max(asked.steps // 100, 1),
+        "recompute": min(asked.steps, 94),
     }
     first = published_recipe("segnet_basic_camvid").with_settings(settings)
     for name, recipe in (

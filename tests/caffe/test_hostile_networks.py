@@ -153,7 +153,7 @@ HUGE = "2147483647"
         (conv("a", fields="num_output: 4 kernel_size: 1 stride: 0"), "needs a whole number from 1 for stride, got 0"),
         (conv("a", fields="num_output: 4 kernel_size: 1 group: 3"), "3 groups, which divide not both"),
         (layer("ReLU", "a", "data data"), "has 2 bottoms; expected 1"),
-        (layer("Crop", "a"), "has 1 bottoms; expected 2"),
+        (layer("Crop", "a"), "has 1 bottom; expected 2"),
         (layer("Scale", "a", "data data data"), "has 3 bottoms; expected 1 or 2"),
         (MASKED + layer("Eltwise", "a", "p m"), "reads 'm', which is the mask of a pool"),
         (layer("PReLU", "a", more='prelu_param { filler { type: "bilinear" } }'), "a bilinear filler for weight"),

@@ -5,6 +5,7 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -57,7 +58,14 @@ def write_pictures(folder, masks, names):
 
 
 @pytest.fixture
-def prepared(tmp_path, monkeypatch):
+def all_formats():
+    """Puts them back in their order, which monkeypatch would not."""
+    with patch.dict(WEIGHT_FORMATS):
+        yield
+
+
+@pytest.fixture
+def prepared(tmp_path, all_formats, monkeypatch):
     """The files that the page uses, here and in the cache."""
     monkeypatch.chdir(tmp_path)
     cached = Path(os.environ["PIXELWISE_CACHE"]) / "weights"
@@ -69,7 +77,7 @@ def prepared(tmp_path, monkeypatch):
     export_caffemodel(network, record.format, record.file)
     (cached / record.file).write_bytes(Path(record.file).read_bytes())
     for name in set(WEIGHT_FORMATS) - set(FORMATS):
-        monkeypatch.delitem(WEIGHT_FORMATS, name)  # a search through all is tested elsewhere
+        del WEIGHT_FORMATS[name]  # a search through all is tested elsewhere
     Path("deploy.prototxt").write_text(DEPLOY)
     score = CaffeLayer("score", "Convolution", (np.ones((3, 3, 1, 1), np.float32), np.zeros(3, np.float32)))
     write_caffemodel("net.caffemodel", [score])

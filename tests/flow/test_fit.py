@@ -529,7 +529,7 @@ def test_a_run_killed_at_random_moments_ends_byte_equal(folder, tmp_path):
     run = tmp_path / "run"
     command = _fit_command(folder, run, steps)
     kills = 0
-    wanted = 12 if os.environ.get("PIXELWISE_SOAK") else 3
+    wanted = 50 if os.environ.get("PIXELWISE_SOAK") else 3
     while True:
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         if kills < wanted:

@@ -90,7 +90,7 @@ def check_bottoms(layer: LayerText, masks: Sequence[bool]) -> None:
     least, most = _BOTTOMS.get(layer.type, (1, 1))
     if layer.type not in _MANY and not least <= len(masks) <= most:
         wanted = f"{least}" if least == most else f"{least} or {most}"
-        raise layer.refused(f"has {len(masks)} bottoms; expected {wanted}")
+        raise layer.refused(f"has {len(masks)} bottom{'s' if len(masks) != 1 else ''}; expected {wanted}")
     if layer.type not in MASKED and any(masks):
         name = layer.bottoms[list(masks).index(True)]
         raise layer.refused(f"reads {name!r}, which is the mask of a pool; {', '.join(MASKED)} alone can")

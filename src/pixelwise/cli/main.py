@@ -17,11 +17,12 @@ import typer
 from rich.console import Console
 
 from pixelwise import __version__
-from pixelwise.errors import BadOption, DataError, DataQuestion, PixelwiseError, UnknownName
+from pixelwise.errors import BadOption, DataError, DataQuestion, PixelwiseError, UnknownName, unknown_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from pixelwise.flow.events import Tell
     from pixelwise.inference.classify import Classification
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.inference.predict import Precision
@@ -131,6 +132,9 @@ WindowOption = Annotated[
         help="Slide windows of this size over the picture, as 713 or 512,1024, at strides of two thirds.",
     ),
 ]
+TrackOption = Annotated[
+    str | None, typer.Option("--track", metavar="PROGRAM", help="Draw curves as it trains: tensorboard.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 
 
@@ -175,6 +179,7 @@ def fit(
     no_pretrained: Annotated[
         bool, typer.Option("--no-pretrained", help="Start from random weights, and download none.")
     ] = False,
+    track: TrackOption = None,
 ) -> None:
     """Learn a segmenter from a folder of pictures and masks: check, plan, train, evaluate, report."""
     from pixelwise.cli.show import FitDisplay
@@ -183,6 +188,7 @@ def fit(
     display.hello(folder)
     from pixelwise.flow.fit import fit as run_fit
 
+    tell = _tracked(display.tell, track)
     with display:
         result = run_fit(
             folder,
@@ -201,7 +207,7 @@ def fit(
             start=start,
             staged=staged,
             pretrained=not no_pretrained,
-            tell=display.tell,
+            tell=tell,
             started_at=STARTED,
         )
     display.result(result, folder)
@@ -229,6 +235,7 @@ def train(
         bool, typer.Option("--no-pretrained", help="Start from random weights, and download none.")
     ] = False,
     show: Annotated[bool, typer.Option("--show", help="Print the recipe as YAML, to edit, and train nothing.")] = False,
+    track: TrackOption = None,
 ) -> None:
     """Train as a paper did: its network, data, settings and stages; the score is compared with the paper's."""
     settings = _settings(set_ or [])
@@ -246,6 +253,7 @@ def train(
     display.hello(data)
     from pixelwise.flow.train_recipe import train_recipe
 
+    tell = _tracked(display.tell, track)
     with display:
         result = train_recipe(
             recipe,
@@ -254,7 +262,7 @@ def train(
             resume=resume,
             settings=settings,
             pretrained=not no_pretrained,
-            tell=display.tell,
+            tell=tell,
         )
     print_trained(console, result, data)
     if result.outcome == "interrupted":
@@ -720,6 +728,17 @@ def _opened(model: Path, first: "Callable[[], object]" = lambda: None) -> "Segme
 def _check_there(path: Path) -> None:
     if not path.exists():
         raise DataError(f"there is no {path}; check the path")
+
+
+def _tracked(tell: "Tell", name: str | None) -> "Tell":
+    """What tells a run's events to the display, and to the program of `--track`, too."""
+    if name is None:
+        return tell
+    from pixelwise.flow.tracking import TRACKERS, told_to
+
+    if name not in TRACKERS:
+        raise unknown_name("program to track with", name, TRACKERS)
+    return told_to(tell, TRACKERS[name]())
 
 
 def _views(scales: str | None, fusion: Fusion | None, flip: bool, window: str | None) -> "Views":

@@ -191,6 +191,7 @@ def train(
                     if recipe.recompute:
                         shown = copy.deepcopy(shown)
                         recompute_statistics(shown, normalization, batches, recipe)
+                    share_buffers(shown, processes)
                     scores = validate(shown)
                 better = scores.quality > best
                 best, since_best = (scores.quality, 0) if better else (best, since_best + 1)
@@ -230,6 +231,15 @@ def recompute_statistics(network: nn.Module, normalization: Normalization, batch
         images = (normalization.of_crops(batches[k].crops).to(device) for k in range(recipe.recompute))
         torch.optim.swa_utils.update_bn(images, network)
     network.eval()
+
+
+def share_buffers(network: nn.Module, processes: Processes) -> None:
+    """Give a network the first process's buffers, such as the statistics of batch norms, in all processes."""
+    if processes.count == 1:
+        return
+    first = processes.told({name: buffer.cpu() for name, buffer in network.named_buffers()})
+    for name, buffer in network.named_buffers():
+        buffer.copy_(first[name])
 
 
 class Judge(nn.Module):
