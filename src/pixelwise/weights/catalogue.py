@@ -309,15 +309,13 @@ _CAFFE_CLASSIFIERS = (
         "ilsvrc_vgg16",
         addresses=("http://www.robots.ox.ac.uk/~vgg/software/very_deep/caffe/VGG_ILSVRC_16_layers.caffemodel",),
         page="https://gist.github.com/ksimonyan/211839e770f7b538e2d8",
-        size=553_432_081,
         digest="sha1:9363e1f6d65f7dba68c4f27a1e62105cdf6c4e24",
         license="see http://www.robots.ox.ac.uk/~vgg/research/very_deep/",
-        score="top-5 error 8.1 on ImageNet's validation part, dense, shorter side 384",
         data=_IMAGENET,
         classifier=True,
         mean=VGG,
         deviation=ONES,
-        # address, license and score in the gist; the SHA-1 at OpenCV; the size in Caffe's logs of reading it
+        # address and license in the gist; the SHA-1 at OpenCV
         source=f"gist ksimonyan/211839e770f7b538e2d8; {OPENCV}",
     ),
     PublishedWeights(
