@@ -251,7 +251,7 @@ def interpolated(values: Tensor, *, size: Pair, zoom: int, shrink: int, crops: P
         values = values[:, :, crops[0] : crops[0] + rows, crops[0] : crops[0] + columns]
     if zoom or shrink:
         sides = [(side - 1) // shrink + 1 if shrink else side for side in values.shape[2:]]
-        size = tuple((side - 1) * zoom + 1 if zoom else side for side in sides)  # type: ignore[assignment]  # two
+        size = tuple((side - 1) * zoom + 1 if zoom else side for side in sides)  # type: ignore[assignment]  # a pair, as sides is
     return F.interpolate(values, size, mode="bilinear", align_corners=True)
 
 

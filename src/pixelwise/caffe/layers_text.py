@@ -103,7 +103,7 @@ class LayerText:
                 raise self.refused(f"has both {both} and {rows}, {columns}; Caffe takes one of them")
             if default is None and not (rows in param and columns in param):
                 raise self.refused(f"has one of {rows} and {columns}; expected both, or {both}")
-            return tuple(self.whole(param, name, default or 0, least=least) for name in (rows, columns))  # type: ignore[return-value]  # two
+            return tuple(self.whole(param, name, default or 0, least=least) for name in (rows, columns))  # type: ignore[return-value]  # a pair
         if given:
             return given[0], given[-1]
         if default is None:

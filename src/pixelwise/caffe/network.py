@@ -319,7 +319,7 @@ class CaffeNetwork(nn.Module):
             raise WeightsError(
                 f"the prototxt has {count} weights; a .caffemodel holds at most {MOST_WEIGHTS}. Is a num_output wrong?"
             )
-        self._apply(lambda tensor: torch.zeros_like(tensor, device=device))  # type: ignore[no-untyped-call]  # of torch
+        self._apply(lambda tensor: torch.zeros_like(tensor, device=device))  # type: ignore[no-untyped-call]  # untyped in torch
         for key, fills in self._fills.items():
             for name, value in fills.items():
                 tensor = getattr(getattr(self.layers, key), name)
