@@ -148,10 +148,20 @@ class LabelSet:
 
     def _classes_of_bytes(self, values: NDArray[np.uint8]) -> ClassMap | None:
         """`to_classes` of fewer than 255 classes, in one pass; None where a value stands in no row."""
+        if self._stands_for_itself and values.ndim == 2:
+            strange = values >= self.num_classes
+            if strange.any() and ((values != VOID) & strange).any():
+                return None
+            return values.copy()
         import cv2  # loaded with the decoder in any case; the label sets alone do without
 
         classes = np.asarray(cv2.LUT(values, self._byte_table), np.uint8)
-        return None if (classes == VOID - 1).any() else classes
+        return None if bytes([VOID - 1]) in classes.tobytes() else classes
+
+    @cached_property
+    def _stands_for_itself(self) -> bool:
+        """Each class's number is its value in the file, 255 is void, and there is no other value."""
+        return dict(self.table) == {**{cls: cls for cls in range(self.num_classes)}, VOID: VOID}
 
     @cached_property
     def _byte_table(self) -> NDArray[np.uint8]:

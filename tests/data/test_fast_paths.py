@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pixelwise.data import decode
 from pixelwise.data.decode import decode_image
 from pixelwise.data.levels import statistics_of
-from pixelwise.errors import DataError
+from pixelwise.data.quick import color_jpeg, jpeg_size
+from pixelwise.errors import DataError, LabelError
 from pixelwise.labels import LabelSet
 
 
@@ -31,7 +31,7 @@ def test_a_color_jpeg_is_pillows_in_every_pixel(tmp_path, subsampling, options, 
     found = decode_image(file)
     assert found.shape == (*size, 3) and found.dtype == np.uint8 and found.flags.writeable
     assert (found == expected).all()
-    assert decode._color_jpeg(file) is not None
+    assert jpeg_size(file.read_bytes()) == size and color_jpeg(file.read_bytes()) is not None
 
 
 @pytest.mark.parametrize("kept", [0.3, 0.9])
@@ -73,3 +73,13 @@ def test_bytes_become_classes_by_the_table(count):
     found = labels.to_classes(values)
     assert found.dtype == np.uint8 and found.flags.writeable
     assert (found == [[table[int(v)] for v in row] for row in values]).all()
+
+
+def test_numbers_that_are_their_own_classes_are_checked_like_others():
+    labels = LabelSet(("a", "b", "c"), table={0: 0, 1: 1, 2: 2, 255: 255})
+    values = np.random.default_rng(0).choice([0, 1, 2, 255], (20, 30)).astype(np.uint8)
+    found = labels.to_classes(values)
+    assert (found == values).all() and found.flags.writeable and not np.shares_memory(found, values)
+    values[3, 4] = 254
+    with pytest.raises(LabelError, match="254.*row 3, column 4"):
+        labels.to_classes(values)

@@ -181,9 +181,9 @@ class Batches:
             names.append(sample.name)
         return Batch(
             tuple(crops),
-            np.stack([crop.target for crop in crops], dtype=np.int64),
+            _stacked([crop.target for crop in crops]),
             tuple(names),
-            {head: np.stack([crop.more[head] for crop in crops], dtype=np.int64) for head in self.others},
+            {head: _stacked([crop.more[head] for crop in crops]) for head in self.others},
             None if self.weigh is None else np.stack([w for crop in crops if (w := crop.weights) is not None]),
         )
 
@@ -264,3 +264,11 @@ class Batches:
         if self._order[0] != turn:
             self._order = (turn, np.random.default_rng((self.seed, 0, turn)).permutation(len(self.dataset)))
         return int(self._order[1][place])
+
+
+def _stacked(targets: Sequence[ClassMap]) -> NDArray[np.int64]:
+    """(N, H, W) int64 of N targets (H, W); NumPy's stack takes three times as long for it."""
+    stacked = np.empty((len(targets), *targets[0].shape), np.int64)
+    for target, place in zip(targets, stacked, strict=True):
+        place[...] = target
+    return stacked

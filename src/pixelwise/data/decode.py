@@ -13,6 +13,7 @@ The rules, decided once for everything that reads:
 - A file that announces more than `MAX_PIXELS` is refused before anything is decoded.
 """
 
+import math
 import re
 import struct
 import threading
@@ -31,6 +32,7 @@ from PIL import Image as PillowImage
 from PIL import UnidentifiedImageError
 
 from pixelwise.data.matlab import is_matlab, matlab_mask
+from pixelwise.data.quick import JPEG_START, PNG_START, color_jpeg, jpeg_size, png_numbers, png_size
 from pixelwise.data.sample import Channels, DrawnImage, DrawnMask, Image, ImageSource, MaskSource
 from pixelwise.errors import DataError, PixelwiseError
 
@@ -48,9 +50,10 @@ IMAGE_EXTENSIONS = frozenset(
 MASK_EXTENSIONS = IMAGE_EXTENSIONS | {".mat", ".npy"}
 """The extensions (lower case) of files that may hold masks."""
 
-_TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_PNG_START = b"\x89PNG\r\n\x1a\n"
-_STARTS = (_PNG_START, b"\xff\xd8\xff", b"GIF8", b"RIFF", *_TIFF_STARTS)
+TIFF_STARTS = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+"""The first bytes of a TIFF or BigTIFF."""
+
+_STARTS = (PNG_START, JPEG_START, b"GIF8", b"RIFF", *TIFF_STARTS)
 _NUMPY_START = b"\x93NUMPY"
 _PNM_HEADER = re.compile(rb"P[2356](?:\s|#[^\n]*\n)+(?:\d+(?:\s|#[^\n]*\n)+){2}(\d+)\s")  # kind, width, height, maximum
 _LOSSY_REMEDY = (
@@ -86,23 +89,30 @@ class ImageInfo:
     alpha: bool
 
 
-def decode_image(path: str | Path) -> Image:
+def decode_image(path: str | Path, *, max_pixels: int | None = None) -> Image:
     """The picture in a file: (H, W, C) uint8, uint16 or float32; color is RGB.
 
+    Args:
+        max_pixels: height × width that is not read any more, told by the header; `MAX_PIXELS` if left out.
+
     Raises:
-        DataError: the file is missing, empty, truncated, no picture, a stack, or larger than `MAX_PIXELS`.
+        DataError: the file is missing, empty, truncated, no picture, a stack, or larger than `max_pixels`.
     """
     path = Path(path)
-    with _naming(path):
-        start = _first_bytes(path)
-        if start.startswith(_TIFF_STARTS):
-            return _tiff_image(path)
+    with naming(path):
+        start, whole = _first_bytes_and(path, JPEG_START)
+        if start.startswith(TIFF_STARTS):
+            return _tiff_image(path, max_pixels)
+        if (size := jpeg_size(whole)) is not None:
+            _check_pixels(path, math.prod(size), max_pixels)
+            if (color := color_jpeg(whole)) is not None:
+                return color
         with _opened(path) as image:
-            _check_pixels(path, image.size[0] * image.size[1])
+            _check_pixels(path, image.size[0] * image.size[1], max_pixels)
             _check_png(path, start)
             if _is_deep_color_png(start):
                 array = _deep_color_png(path)
-            elif image.format == "JPEG" and image.mode == "RGB" and (color := _color_jpeg(path)) is not None:
+            elif image.format == "JPEG" and image.mode == "RGB" and (color := color_jpeg(whole)) is not None:
                 array = color
             else:
                 array = _pillow_image(image)
@@ -125,9 +135,13 @@ def decode_mask(path: str | Path, *, lossy: bool = False) -> NDArray[Any]:
             both black and transparent pixels; holds fractions; or has more channels than a color.
     """
     path = Path(path)
-    with _naming(path):
-        start = _first_bytes(path)
-        if start.startswith(_TIFF_STARTS):
+    with naming(path):
+        start, whole = _first_bytes_and(path, PNG_START)
+        if (size := png_size(whole)) is not None:
+            _check_pixels(path, math.prod(size))
+            if (numbers := png_numbers(whole)) is not None:
+                return numbers
+        if start.startswith(TIFF_STARTS):
             return _tiff_mask(path, lossy)
         if start.startswith(_NUMPY_START):
             return _numpy_mask(path)
@@ -147,7 +161,7 @@ def decode_mask(path: str | Path, *, lossy: bool = False) -> NDArray[Any]:
             mask = _pillow_mask(image, path)
             if image.format == "PPM":
                 mask = _unstretched(mask, path)
-            if start.startswith(_PNG_START) and start[25] == 0 and start[24] in (2, 4):
+            if start.startswith(PNG_START) and start[25] == 0 and start[24] in (2, 4):
                 mask //= 85 if start[24] == 2 else 17  # Pillow stretches 2- and 4-bit grays to 0–255
             return upright(mask, _orientation(image, path))
 
@@ -159,11 +173,11 @@ def is_lossy(path: str | Path) -> bool:
         DataError: as `image_info`.
     """
     path = Path(path)
-    with _naming(path):
+    with naming(path):
         start = _first_bytes(path)
         if _is_array(path, start):
             return False
-        if start.startswith(_TIFF_STARTS):
+        if start.startswith(TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
                 return _has_lossy_jpeg(tiff.series[0].keyframe)
         with _opened(path) as image:
@@ -173,11 +187,11 @@ def is_lossy(path: str | Path) -> bool:
 def mask_palette(path: str | Path) -> NDArray[np.uint8] | None:
     """The colors of a palette mask, (256, 3) uint8, zeros where the file has none; None for other modes."""
     path = Path(path)
-    with _naming(path):
+    with naming(path):
         start = _first_bytes(path)
         if _is_array(path, start):
             return None
-        if start.startswith(_TIFF_STARTS):
+        if start.startswith(TIFF_STARTS):
             with tifffile.TiffFile(path) as tiff:
                 colormap = tiff.series[0].keyframe.colormap
             # 16 bits in the file; old writers put 8-bit numbers there
@@ -198,7 +212,7 @@ def mask_palette(path: str | Path) -> NDArray[np.uint8] | None:
 def mask_orientation(path: str | Path) -> int:
     """The EXIF number 1–8 that `decode_mask` applies; 1 is upright."""
     path = Path(path)
-    with _naming(path):
+    with naming(path):
         if _is_array(path, _first_bytes(path)):
             return 1
     return image_info(path).orientation
@@ -211,9 +225,9 @@ def image_info(path: str | Path) -> ImageInfo:
         DataError: the file is missing, empty, no picture, a stack, or larger than `MAX_PIXELS`.
     """
     path = Path(path)
-    with _naming(path):
+    with naming(path):
         start = _first_bytes(path)
-        if start.startswith(_TIFF_STARTS):
+        if start.startswith(TIFF_STARTS):
             return _tiff_info(path)
         with _opened(path) as image:
             width, height = image.size
@@ -284,21 +298,6 @@ def array_info(image: Image) -> ImageInfo:
     return ImageInfo((height, width), channels, image.dtype.name, mode="", format="", orientation=1, alpha=False)
 
 
-def _color_jpeg(path: Path) -> Image | None:
-    """A JPEG of RGB by OpenCV, which is faster than Pillow and has the same libjpeg-turbo, so the same pixels.
-
-    None where it gives nothing, or the file does not end as JPEGs do: Pillow then says what is wrong.
-    """
-    data = np.fromfile(path, np.uint8)
-    if data[-2:].tobytes() != b"\xff\xd9":
-        return None
-    array = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    if array is None:
-        return None
-    color: NDArray[Any] = cv2.cvtColor(array, cv2.COLOR_BGR2RGB, dst=array)
-    return color
-
-
 def _pillow_image(image: PillowImage.Image) -> Image:
     mode = image.mode
     if mode == "1":
@@ -349,7 +348,7 @@ def _channels_and_type(image: PillowImage.Image, start: bytes) -> tuple[int, str
 
 def _is_deep_color_png(start: bytes) -> bool:
     """A PNG of 16 bits with color (2, 6) or gray and alpha (4), which Pillow would cut to 8 bits."""
-    return start.startswith(_PNG_START) and start[24] == 16 and start[25] in (2, 4, 6)
+    return start.startswith(PNG_START) and start[24] == 16 and start[25] in (2, 4, 6)
 
 
 def _deep_color_png(path: Path) -> Image:
@@ -377,7 +376,7 @@ def _lossy_kind(image: PillowImage.Image, path: Path, start: bytes) -> str | Non
 
 def _is_array(path: Path, start: bytes) -> bool:
     """A file that holds a mask without being a picture."""
-    return start.startswith(_NUMPY_START) or (not start.startswith(_TIFF_STARTS) and is_matlab(path, start))
+    return start.startswith(_NUMPY_START) or (not start.startswith(TIFF_STARTS) and is_matlab(path, start))
 
 
 def _numpy_mask(path: Path) -> NDArray[Any]:
@@ -403,10 +402,10 @@ def _unstretched(mask: NDArray[Any], path: Path) -> NDArray[Any]:
 
 def _check_png(path: Path, start: bytes) -> None:
     """Compare the checksums of a PNG's chunks, which Pillow does not for pixels."""
-    if not start.startswith(_PNG_START):
+    if not start.startswith(PNG_START):
         return
     with path.open("rb") as file:
-        file.seek(len(_PNG_START))
+        file.seek(len(PNG_START))
         while len(header := file.read(8)) == 8:
             length, kind = struct.unpack(">I4s", header)
             if kind[0] & 32:  # not needed for the pixels
@@ -478,7 +477,7 @@ def _orientation(image: PillowImage.Image, path: Path) -> int:
 
 def _png_exif(file: BinaryIO) -> bytes | None:
     """The eXIf chunk of a PNG, which may come after the pixels."""
-    file.seek(len(_PNG_START))
+    file.seek(len(PNG_START))
     while len(header := file.read(8)) == 8:
         length, kind = struct.unpack(">I4s", header)
         if kind == b"eXIf":
@@ -499,16 +498,16 @@ class _Layout:
     alphas: tuple[int, ...]  # which bands are alpha
 
 
-def _tiff_image(path: Path) -> Image:
+def _tiff_image(path: Path, max_pixels: int | None) -> Image:
     with tifffile.TiffFile(path) as tiff:
-        layout = _layout(tiff, path)
+        layout = _layout(tiff, path, max_pixels)
         page: Any = tiff.series[0].keyframe
         foreign = page.photometric.name in ("SEPARATED", "YCBCR", "CIELAB", "ICCLAB", "LOGLUV")
         orientation = _tiff_orientation(page)
         try:
             array = None if foreign else _bands(tiff.series[0].asarray(), layout)
-        except ValueError as error:
-            if "imagecodecs" not in str(error):
+        except (ValueError, ImportError) as error:  # an import fails where Python has no ZSTD
+            if isinstance(error, ValueError) and "imagecodecs" not in str(error):
                 raise
             array = None  # LZW, JPEG and others: libtiff in Pillow and OpenCV has them
         if array is None:
@@ -604,7 +603,7 @@ def _tiff_info(path: Path) -> ImageInfo:
         )
 
 
-def _layout(tiff: tifffile.TiffFile, path: Path) -> _Layout:
+def _layout(tiff: tifffile.TiffFile, path: Path, max_pixels: int | None = None) -> _Layout:
     """Find height, width and bands. Axes of length one do not count.
 
     An axis of samples or channels is the bands, and so are up to `MAX_BANDS` pages; an array (H, W, C) written with a
@@ -635,7 +634,7 @@ def _layout(tiff: tifffile.TiffFile, path: Path) -> _Layout:
         bands, height, width = shape
     else:
         height, width, bands = shape
-    _check_pixels(path, height * width * max(1, bands // 4))
+    _check_pixels(path, height * width * max(1, bands // 4), max_pixels)
     extra = tuple(getattr(series.keyframe, "extrasamples", ()) or ())
     alphas = tuple(bands - len(extra) + i for i, kind in enumerate(extra) if int(kind) in (1, 2))
     return _Layout(shape, bands_first, height, width, bands, alphas if len(extra) < bands else ())
@@ -742,24 +741,32 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
     return np.ascontiguousarray(array)
 
 
-def _check_pixels(path: Path, pixels: int) -> None:
-    if pixels > MAX_PIXELS:
+def _check_pixels(path: Path, pixels: int, limit: int | None = None) -> None:
+    limit = MAX_PIXELS if limit is None else limit
+    if pixels > limit:
         raise DataError(
-            f"{path} announces {pixels:,} pixels; at most {MAX_PIXELS:,} are read, since such a file may be a "
-            "decompression bomb: cut it into tiles, or check where it comes from"
+            f"{path} announces {pixels:,} pixels; at most {limit:,} are read, since such a file may be a decompression "
+            "bomb: check where it comes from; then cut it into tiles, save it as a tiled TIFF, which predict reads piece "
+            "by piece, or give predict a larger --max-pixels (max_pixels)"
         )
 
 
 def _first_bytes(path: Path) -> bytes:
+    return _first_bytes_and(path)[0]
+
+
+def _first_bytes_and(path: Path, whole: bytes | None = None) -> tuple[bytes, bytes]:
+    """The first 32 bytes; and all of a file that begins with `whole`, read at one opening, or nothing."""
     with path.open("rb") as file:
         start = file.read(32)
+        rest = start + file.read() if whole is not None and start.startswith(whole) else b""
     if not start:
         raise DataError(f"{path} is empty (0 bytes); copy or export it again")
-    return start.ljust(32, b"\0")
+    return start.ljust(32, b"\0"), rest
 
 
 @contextmanager
-def _naming(path: Path) -> Iterator[None]:
+def naming(path: Path) -> Iterator[None]:
     """Turn whatever a decoder raises into a DataError that names the file."""
     try:
         yield

@@ -15,9 +15,12 @@ Statistics = NDArray[np.float32]
 GRID = 64  # rows and columns of the grid of pixels that statistics are taken from
 
 
+_SCALES = {np.dtype(np.uint8): 1.0, np.dtype(np.uint16): 255 / 65_535}
+
+
 def level_scale(dtype: np.dtype[Any]) -> float:
     """What a value of this dtype is multiplied by to get a level."""
-    return {"uint8": 1.0, "uint16": 255 / 65_535}.get(dtype.name, 255.0)
+    return _SCALES.get(dtype, 255.0)
 
 
 def to_levels(image: NDArray[Any]) -> NDArray[np.float32]:
