@@ -126,8 +126,8 @@ def main() -> None:
         scores = evaluate_network(network.eval(), NORMALIZATION, held, rank_pictures=False).scores
         by_steps[name] = [(step, loss) for step, _, loss in points]
         by_seconds[name] = [(seconds, loss) for _, seconds, loss in points]
-        print(f"{name:<18} batches of {batch_size}: loss {' '.join(f'{loss:.3f}' for *_, loss in points)}")
-        print(f"{'':<18} {points[-1][1]:.0f} s, mean IoU {scores.mean_iou:.3f} on {len(held)} pictures")
+        print(f"{name:<18} batches of {batch_size}: loss {' '.join(f'{loss:.3f}' for *_, loss in points)}", flush=True)
+        print(f"{'':<18} {points[-1][1]:.0f} s, mean IoU {scores.mean_iou:.3f} on {len(held)} pictures", flush=True)
     first, *others = (np.array([loss for _, loss in by_steps[name]]) for name in KEPT)
     for name, other in zip([*KEPT][1:], others, strict=True):
         ratio = by_seconds[name][-1][0] / by_seconds["whole pictures"][-1][0]

@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from .several import Several
+
 CACHES = itertools.count()
 
 
@@ -28,6 +30,14 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("PIXELWISE_DATA is not set")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def several(tmp_path_factory):
+    """Starts commands in several processes, as torchrun does."""
+    starts = Several(tmp_path_factory.mktemp("several"))
+    yield starts
+    starts.close()
 
 
 @pytest.fixture(autouse=True)

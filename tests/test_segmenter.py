@@ -208,7 +208,7 @@ def test_the_stored_crf_is_used_unless_it_is_left_out(segmenter, photo):
     segmenter.refinement = TUNED
     assert segmenter.refinement_for(None) is segmenter.refinement_for(True) is TUNED
     assert segmenter.refinement_for(False) is None
-    own = predict_image(segmenter.network, segmenter.normalization, pixels, confidence=True, refinement=TUNED)
+    own = predict_image(segmenter.engine(), segmenter.normalization, pixels, confidence=True, refinement=TUNED)
     for crf in (None, True):
         found = segmenter.predict(pixels, crf=crf)
         assert (found.labels == own.labels).all()

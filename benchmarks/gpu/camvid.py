@@ -1,6 +1,6 @@
 """SegNet-Basic's row of the SegNet paper on CamVid, and then the best network of the package on the same pictures.
 
-    python benchmarks/gpu/camvid.py CAMVID [--out RUNS] [--minutes 9]
+    python benchmarks/gpu/camvid.py CAMVID [--out RUNS]
 
 CAMVID is the folder of SegNet's packing: 367 training and 233 test pictures of 480 × 360. Two trainings from random
 weights and the training part alone, evaluated on the test part as SegNet's script counts:
@@ -10,12 +10,13 @@ weights and the training part alone, evaluated on the test part as SegNet's scri
 2. `--model`, by default DeepLab v3 on ResNet-50 with a schedule of ours: half of the crop's area, scales 0.5–2, AdamW.
    It should clearly beat the first.
 
-On a CPU the whole takes days; `--steps 6 --other-steps 6 --crop 90 120` tries every line.
+On a CPU the whole takes days; `--steps 4 --other-steps 4 --crop 90 120` tries every line.
 """
 
 import argparse
 import time
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -45,7 +46,7 @@ def other(model: str, steps: int, crop: tuple[int, int]) -> PublishedRecipe:
         augmentation=Augmentation(scale=(0.5, 2.0), contrast=1.3, brightness=0.2, color=0.1, overhang=0),
         average=0.999,
         precision="bf16" if torch.cuda.is_available() and torch.cuda.is_bf16_supported() else "fp32",
-        validate_every=max(steps // 10, 1),
+        validate_every=max(steps // 10, min(steps, 4)),
         log_every=max(steps // 100, 1),
     )
     stage = first.stages[0].model_copy(update={"name": model, "recipe": recipe, "weights": ()})
@@ -76,22 +77,24 @@ def main() -> None:
     parser.add_argument("--other-steps", type=int, default=6_000)
     parser.add_argument("--model", default="deeplab_v3_resnet50")
     parser.add_argument(
-        "--crop", type=int, nargs=2, default=(256, 352), metavar=("H", "W"), help="of the other network"
+        "--crop", type=int, nargs=2, metavar=("H", "W"), help="of both; else whole pictures, and 256 × 352 of the other"
     )
     asked = parser.parse_args()
 
     print(f"{torch.cuda.get_device_name() if torch.cuda.is_available() else 'CPU'}; torch {torch.__version__}")
     print(f"the paper: {row(**PAPER)}", flush=True)
-    settings = {
+    settings: dict[str, Any] = {
         "steps": asked.steps,
-        "validate_every": max(asked.steps // 10, 1),
+        "validate_every": max(asked.steps // 10, min(asked.steps, 4)),
         "log_every": max(asked.steps // 100, 1),
         "recompute": min(asked.steps, 94),
     }
+    if asked.crop is not None:
+        settings["crop_size"] = tuple(asked.crop)
     first = published_recipe("segnet_basic_camvid").with_settings(settings)
     for name, recipe in (
         ("segnet-basic", first),
-        ("other", other(asked.model, asked.other_steps, tuple(asked.crop))),
+        ("other", other(asked.model, asked.other_steps, tuple(asked.crop or (256, 352)))),
     ):
         began = time.monotonic()
         told(train_recipe(recipe, asked.camvid, out=asked.out / name), time.monotonic() - began)

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from pixelwise.data import open_dataset as open_dataset
     from pixelwise.errors import PixelwiseError as PixelwiseError
     from pixelwise.flow.doctor import understand as understand
+    from pixelwise.flow.export import Exported as Exported
+    from pixelwise.flow.export import export as export
     from pixelwise.flow.fit import FitResult as FitResult
     from pixelwise.flow.fit import fit as fit
     from pixelwise.labels import LabelSet as LabelSet
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from pixelwise.segmenter import Prediction as Prediction
     from pixelwise.segmenter import Segmenter as Segmenter
     from pixelwise.segmenter import evaluate as evaluate
+    from pixelwise.server.client import Client as Client
     from pixelwise.weights.catalogue import list_weights as list_weights
     from pixelwise.weights.opening import load as load
 
@@ -40,6 +43,9 @@ _HOME = {
     "Segmenter": "pixelwise.segmenter",
     "Prediction": "pixelwise.segmenter",
     "evaluate": "pixelwise.segmenter",
+    "export": "pixelwise.flow.export",
+    "Exported": "pixelwise.flow.export",
+    "Client": "pixelwise.server.client",
     "build": "pixelwise.models",
     "list_models": "pixelwise.models",
     "open_dataset": "pixelwise.data",

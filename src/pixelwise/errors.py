@@ -8,6 +8,7 @@ PixelwiseError
 ├── BadOption       (TypeError)    a builder or recipe does not take this
 ├── DataError       (OSError)      files missing, unreadable or mismatched
 │   ├── DataQuestion               files that can be read in several ways, and what would answer it
+│   ├── TooManyPixels              a picture announces more than are read
 │   └── MissingSplit               a data set has no such split, or its list or folder is not there
 ├── WeightsError    (ValueError)   names or shapes do not fit, checksum differs
 ├── SurgeryError    (ValueError)   a network cannot be changed as asked; names the layer and why
@@ -61,6 +62,10 @@ class DataQuestion(DataError):
         super().__init__(
             f"{question} Answer with {' or '.join(f'--as {shlex.quote(answer)}' for answer in self.answers)}"
         )
+
+
+class TooManyPixels(DataError):
+    """A picture announces more pixels than are read; nothing of it was decoded."""
 
 
 class MissingSplit(DataError):

@@ -27,6 +27,10 @@ def replacing(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         beside.chmod(0o666 & ~_UMASK)  # some writers make files that only their owner can read
         beside.replace(path)
+    except OSError as error:
+        if error.errno is not None:  # the system's, not one of ours
+            error.filename = error.filename or str(path)  # a full disk names none
+        raise
     finally:
         beside.unlink(missing_ok=True)
 

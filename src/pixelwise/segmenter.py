@@ -7,7 +7,7 @@ architecture, classes and colors, normalization, recipe and scores. No pickle is
 import difflib
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any, Self
@@ -24,10 +24,21 @@ from pixelwise.data.decode import decode_image
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import BadOption, CheckpointError, LabelError, ShapeError, UnknownName
 from pixelwise.files import replacing, write_text
+from pixelwise.inference.engine import Engine, Precision, Wanted, fast_bfloat16
+from pixelwise.inference.engines import Engines
 from pixelwise.inference.evaluate import Evaluation, evaluate_network, usual_protocol
+from pixelwise.inference.fusion import Sampling
 from pixelwise.inference.heatmap import class_heatmap
-from pixelwise.inference.pictures import confidence_png, overlay, palette_png, polygons, write_picture
-from pixelwise.inference.predict import DensePrediction, Precision, predict_image
+from pixelwise.inference.pictures import (
+    confidence_png,
+    entropy_png,
+    overlay,
+    palette_png,
+    polygons,
+    uncertainty_png,
+    write_picture,
+)
+from pixelwise.inference.predict import DensePrediction, predict_image
 from pixelwise.inference.refine import Refinement, preset_for
 from pixelwise.inference.views import Scales, views_of
 from pixelwise.labels import LabelSet
@@ -40,6 +51,7 @@ from pixelwise.version import VERSION
 
 FORMAT = 1
 KEY = "pixelwise"
+SAME_LABELS = 0.995  # share of equal labels from which a model is predicted in bfloat16
 LISTED = 30  # classes that an error lists
 _SHORT = 12  # classes up to which an error lists those of two sides
 
@@ -54,6 +66,8 @@ class Prediction:
         image: (H, W, C) the picture itself, for the overlay.
         label_set: names and colors.
         name: the file's stem, or "image".
+        entropy: (H, W) float32 of the probabilities, 0–1, 1 where all are equal; None where it was not asked for.
+        uncertainty: (H, W) float32, the variance of Monte-Carlo samples averaged over classes; None without samples.
     """
 
     labels: NDArray[Any]
@@ -61,6 +75,8 @@ class Prediction:
     image: NDArray[Any]
     label_set: LabelSet
     name: str = "image"
+    entropy: NDArray[np.float32] | None = None
+    uncertainty: NDArray[np.float32] | None = None
 
     @property
     def heads(self) -> dict[str, NDArray[Any]]:
@@ -87,7 +103,7 @@ class Prediction:
         return path
 
     def save_as(self, kind: str, path: Path) -> None:
-        """Write one of the kinds "mask", "overlay", "confidence" (grey PNG), "polygons" (GeoJSON)."""
+        """Write a "mask" or "overlay"; "confidence", "entropy" or "uncertainty" (grey); or "polygons" (GeoJSON)."""
         if kind == "mask":
             self.save(path)
         elif kind == "overlay":
@@ -95,6 +111,12 @@ class Prediction:
         elif kind == "confidence":
             assert self.confidence is not None
             write_picture(confidence_png(self.confidence), path)
+        elif kind == "entropy":
+            assert self.entropy is not None
+            write_picture(entropy_png(self.entropy, self.label_set.num_classes), path)
+        elif kind == "uncertainty":
+            assert self.uncertainty is not None
+            write_picture(uncertainty_png(self.uncertainty, self.label_set.num_classes), path)
         else:
             write_text(json.dumps(self.polygons()), path)
 
@@ -121,10 +143,12 @@ class Segmenter:
         architecture: {"builder": name in MODELS or CONVERTED, "options": {…}}.
         recipe: how it was trained; empty when unknown.
         scores: what it reached, with "split" and "protocol"; empty when unmeasured.
-        precision: what `predict` uses: "bf16" only where validation showed nearly the same labels.
+        precision: what it may be predicted in: "bf16" only where validation showed nearly the same labels.
         trained_on: names of the pictures it was trained on, so that an evaluation can leave them out.
         digests: of their files' bytes, in the same order; "" where unknown, empty in files of older versions.
         refinement: a dense CRF behind the network, used wherever it predicts; it is stored because it helped.
+        same_labels: share of labels of its own validation that are the same in bfloat16 as in float32; None where it
+            was not measured.
 
     Raises:
         BadOption: the network takes levels of 0–255 (CRF-RNN), and the normalization divides them.
@@ -140,6 +164,8 @@ class Segmenter:
     trained_on: tuple[str, ...] = ()
     digests: tuple[str, ...] = ()
     refinement: Refinement | None = None
+    same_labels: float | None = None
+    _engines: Engines = field(default_factory=Engines, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         fixed = not self.normalization.per_picture and set(self.normalization.deviation) == {1.0}
@@ -181,70 +207,150 @@ class Segmenter:
             )
         return (self.refinement or preset_for(str(self.architecture["builder"]))) if crf else None
 
+    def engine(self, precision: Wanted = None, engine: str = "torch") -> Engine:
+        """What predicts with this network, which is put into evaluation mode.
+
+        It is made once: a copy for prediction alone. A network whose weights have changed since, by an optimizer, by
+        loading or by moving to another device, gets a new one; changes through `.data` are not seen.
+
+        Args:
+            precision: "fp32" or "bf16"; if left out, or "auto", `settled_precision`.
+            engine: "torch", "openvino" (extra `openvino`) or "onnxruntime" (extra `export`).
+
+        Raises:
+            BadOption: a name is unknown, the extra is not installed, or the engine has not this precision.
+            SurgeryError: the network cannot be exported; says why.
+        """
+        self.network.eval()
+        precision = self.precision_for(precision, engine)
+        return self._engines.of(self.network, engine, precision, self.normalization.channels)
+
+    @property
+    def settled_precision(self) -> Precision:
+        """bfloat16 where the machine computes it, and validation found as good as the same labels in it."""
+        same = self.same_labels is not None and self.same_labels >= SAME_LABELS
+        device = next(self.network.parameters()).device
+        return "bf16" if same and self.precision == "bf16" and fast_bfloat16(device) else "fp32"
+
+    def precision_for(self, wanted: Wanted, engine: str = "torch") -> Precision:
+        """The precision of an engine; "auto" and None are `settled_precision`, float32 where it has no other.
+
+        Raises:
+            BadOption: there is no such precision.
+        """
+        if wanted not in (None, "auto", "fp32", "bf16"):
+            raise BadOption(f"precision is auto, fp32 or bf16, got {wanted!r}")
+        if wanted is None or wanted == "auto":
+            return "fp32" if engine == "onnxruntime" else self.settled_precision
+        return wanted
+
     def predict(
         self,
         image: str | Path | NDArray[Any],
         *,
-        precision: Precision | None = None,
+        precision: Wanted = None,
         scales: Scales = None,
         flip: bool = False,
         confidence: bool = True,
+        entropy: bool = False,
         crf: bool | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        others: Sequence["Segmenter"] = (),
+        tile: int | None = None,
+        engine: str = "torch",
+        name: str | None = None,
     ) -> Prediction:
         """The classes of a picture: a path, or an array (H, W, C) or (H, W) as the training pictures were.
 
         Args:
-            precision: "fp32" or "bf16"; the model's own if left out.
+            precision: "fp32" or "bf16"; see `engine` if left out, or "auto".
             scales: of the picture, as (0.5, 1, 1.5), whose probabilities are averaged; or "deeplab_v3" and other names
                 in `inference.views.PAPERS`, for what a paper does; or `Views`.
             flip: average the probabilities with those of the mirrored picture.
             confidence: give the probabilities, too; without them it is quicker. Behind a CRF these are its marginals.
+            entropy: give it, too: 0 for a sure pixel, 1 where all classes are as likely.
             crf: see `refinement_for`.
+            samples: of Monte-Carlo dropout, whose mean is taken, and whose variance is the uncertainty; the network
+                has dropouts.
+            seed: of the samples.
+            others: models of the same classes, whose probabilities are averaged with these; each with its own
+                normalization, and the CRF is this one's.
+            tile: side of the tiles of large pictures; the network's own if left out.
+            engine: "torch", "openvino" or "onnxruntime".
+            name: of the picture, for errors; the file's stem if left out.
 
         Raises:
             DataError: the file cannot be read.
             ShapeError: its channels are not the network's.
-            BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels.
+            BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels; or an
+                option is impossible, or its extra is not installed.
+            LabelError: another model has other classes.
         """
-        name, pixels = _opened(image)
+        stem, pixels = _opened(image)
+        name = name or stem
         dense = self.predict_dense(
-            pixels, precision=precision, scales=scales, flip=flip, confidence=confidence, crf=crf, name=name
+            pixels,
+            precision=precision,
+            scales=scales,
+            flip=flip,
+            confidence=confidence,
+            entropy=entropy,
+            crf=crf,
+            samples=samples,
+            seed=seed,
+            others=others,
+            tile=tile,
+            engine=engine,
+            name=name,
         )
-        return Prediction(dense.labels, dense.confidence, pixels, self.labels, name)
+        return Prediction(dense.labels, dense.confidence, pixels, self.labels, name, dense.entropy, dense.uncertainty)
 
     def predict_dense(
         self,
         pixels: NDArray[Any],
         *,
-        precision: Precision | None = None,
+        precision: Wanted = None,
         scales: Scales = None,
         flip: bool = False,
         confidence: bool = False,
+        entropy: bool = False,
         crf: bool | None = None,
+        samples: int | None = None,
+        seed: int = 0,
+        others: Sequence["Segmenter"] = (),
+        tile: int | None = None,
+        engine: str = "torch",
         name: str = "image",
     ) -> DensePrediction:
         """Labels (H, W) of an array (H, W, C), and the confidence only where asked for: the fast path."""
-        self.network.eval()
+        for other in others:
+            if other.labels.names != self.labels.names:
+                raise LabelError(
+                    f"{other.architecture['builder']} cannot be averaged with {self.architecture['builder']}: "
+                    + _difference(self.labels.names, other.labels.names, "the other")
+                )
+        members = (self, *others)
         return predict_image(
-            self.network,
-            self.normalization,
+            [member.engine(precision, engine) for member in members],
+            [member.normalization for member in members],
             pixels,
-            precision=precision or self.precision,
             views=views_of(scales, flip=flip),
             confidence=confidence,
+            entropy=entropy,
+            sampling=None if samples is None else Sampling(samples, seed),
+            tile=tile,
             refinement=self.refinement_for(crf),
             name=name,
         )
 
-    def heatmap(
-        self, image: str | Path | NDArray[Any], name: str, *, precision: Precision | None = None
-    ) -> NDArray[np.float32]:
+    def heatmap(self, image: str | Path | NDArray[Any], name: str, *, precision: Wanted = None) -> NDArray[np.float32]:
         """The probability 0–1 of a class at every pixel, (H, W), by the network alone, without a CRF.
 
         Args:
             image: as for `predict`.
             name: of the class.
-            precision: "fp32" or "bf16"; the model's own if left out.
+            precision: as for `predict`.
 
         Raises:
             UnknownName: there is no such class; names the nearest.
@@ -253,10 +359,7 @@ class Segmenter:
         """
         index = self.class_index(name)
         stem, pixels = _opened(image)
-        self.network.eval()
-        return class_heatmap(
-            self.network, self.normalization, pixels, index, precision=precision or self.precision, name=stem
-        ).probability
+        return class_heatmap(self.engine(precision), self.normalization, pixels, index, name=stem).probability
 
     def class_index(self, name: str) -> int:
         """The class of a name, 0…K−1, in capitals or not where that leaves one.
@@ -299,6 +402,8 @@ class Segmenter:
             "digests": list(self.digests),
             "versions": _versions(),
         }
+        if self.same_labels is not None:
+            record["same_labels"] = self.same_labels
         if self.refinement is not None:
             record["crf"] = self.refinement.to_record()
         tensors = {name: t.detach().cpu().contiguous() for name, t in self.network.state_dict().items()}
@@ -347,6 +452,7 @@ class Segmenter:
                 tuple(record["trained_on"]),
                 tuple(record.get("digests", ())),
                 _refinement_of(record["crf"], path) if "crf" in record else None,
+                _share(record.get("same_labels")),
             )
         except (KeyError, TypeError, ValueError, AttributeError, RuntimeError, LookupError, OverflowError) as error:
             what = " ".join(str(error).split())[:300]
@@ -367,6 +473,15 @@ def _refinement_of(record: Any, path: Path) -> Refinement:
         ) from error
 
 
+def _share(value: Any) -> float | None:
+    """A share 0–1, or None."""
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise ValueError(f"same_labels is {value!r}, which is no share")
+    return float(value)
+
+
 def load(path: str | Path) -> Segmenter:
     """The segmenter of a model file.
 
@@ -384,6 +499,8 @@ def evaluate(
     scales: Scales = None,
     flip: bool = False,
     crf: bool | None = None,
+    precision: Wanted = None,
+    engine: str = "torch",
     progress: Callable[[int, int], None] | None = None,
 ) -> ProtocolScores:
     """The scores of a segmenter on a data set, from one confusion matrix at the masks' own sizes.
@@ -392,6 +509,7 @@ def evaluate(
         protocol: a name in `pixelwise.protocols.PROTOCOLS`; if left out the papers' for this data set, or fcn's.
         scales, flip: see `Segmenter.predict`.
         crf: see `Segmenter.refinement_for`.
+        precision, engine: see `Segmenter.engine`.
 
     Raises:
         DataError: the data set is empty.
@@ -399,7 +517,15 @@ def evaluate(
         UnknownName: there is no such protocol.
     """
     return evaluate_pictures(
-        segmenter, dataset, protocol=protocol, scales=scales, flip=flip, crf=crf, progress=progress
+        segmenter,
+        dataset,
+        protocol=protocol,
+        scales=scales,
+        flip=flip,
+        crf=crf,
+        precision=precision,
+        engine=engine,
+        progress=progress,
     ).scores
 
 
@@ -412,6 +538,8 @@ def evaluate_pictures(
     scales: Scales = None,
     flip: bool = False,
     crf: bool | None = None,
+    precision: Wanted = None,
+    engine: str = "torch",
     sink: Callable[[Results], object] | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
@@ -428,12 +556,11 @@ def evaluate_pictures(
         )
     if isinstance(protocol, str):
         protocol = protocol_called(protocol)
-    segmenter.network.eval()
-    return evaluate_network(
-        segmenter.network,
+    made = segmenter.engine(precision, engine)
+    evaluation = evaluate_network(
+        made,
         segmenter.normalization,
         dataset,
-        precision=segmenter.precision,
         views=views_of(scales, flip=flip),
         refinement=segmenter.refinement_for(crf),
         protocol=protocol or usual_protocol(dataset),
@@ -441,20 +568,25 @@ def evaluate_pictures(
         sink=sink,
         progress=progress,
     )
+    used = getattr(made, "precision", "fp32")
+    if engine == "torch" and used == "fp32":
+        return evaluation
+    told = f"computed by {engine}" + (" in bfloat16" if used == "bf16" else "")
+    return replace(evaluation, note="; ".join(part for part in (evaluation.note, told) if part))
 
 
-def _difference(model: Sequence[str], data: Sequence[str]) -> str:
+def _difference(model: Sequence[str], data: Sequence[str], other: str = "the data") -> str:
     """How two lists of classes differ: both where they are short, else the first difference."""
     if max(len(model), len(data)) <= _SHORT:
-        return f"the model has the classes {', '.join(model)}, the data {', '.join(data)}"
+        return f"the model has the classes {', '.join(model)}, {other} {', '.join(data)}"
     place = next(
         (i for i, (one, other) in enumerate(zip(model, data, strict=False)) if one != other),
         min(len(model), len(data)),
     )
     mine, theirs = (repr(names[place]) if place < len(names) else "none" for names in (model, data))
     return (
-        f"the model has {len(model)} classes, the data {len(data)}; the first that differs is class {place}, {mine} "
-        f"of the model, {theirs} of the data"
+        f"the model has {len(model)} classes, {other} {len(data)}; the first that differs is class {place}, {mine} "
+        f"of the model, {theirs} of {other}"
     )
 
 

@@ -112,7 +112,7 @@ def write_cityscapes(root, instances=True, size=(24, 40)):
 
 
 def predictions(segmenter, data):
-    return [predict_image(segmenter.network, segmenter.normalization, data[i].image).labels for i in range(len(data))]
+    return [predict_image(segmenter.engine(), segmenter.normalization, data[i].image).labels for i in range(len(data))]
 
 
 # protocols
@@ -235,7 +235,7 @@ def test_both_heads_of_sift_flow_are_scored(tmp_path):
     right = counted = 0
     for i in range(len(data)):
         seen = predict_image(
-            segmenter.network, NORMALIZATION, data[i].image, views=found.views, more=("geometric",)
+            segmenter.engine(), NORMALIZATION, data[i].image, views=found.views, more=("geometric",)
         ).more["geometric"]
         truth = data[i].targets["geometric"]
         right, counted = right + int((seen == truth).sum()), counted + int((truth != 255).sum())
@@ -364,6 +364,6 @@ def test_the_views_of_an_evaluation_stand_in_its_protocol(tmp_path, make_folder,
     assert "; probabilities are averaged over scales 0.5, 1 and mirrored pictures" in found.protocol
     assert found.to_record()["views"]["scales"] == [0.5, 1.0]
     data = open_dataset("folder", folder, "all")
-    same = evaluate_network(segmenter.network, segmenter.normalization, data, views=found.views)
+    same = evaluate_network(segmenter.engine(), segmenter.normalization, data, views=found.views)
     assert same.scores.confusion.tolist() == found.scores.confusion.tolist()
     assert pw.evaluate(segmenter, data, scales=(0.5, 1), flip=True).mean_iou == found.scores.mean_iou

@@ -1,5 +1,7 @@
 """Fit on real folders as they are: the right classes, and a model that predicts."""
 
+import os
+
 import numpy as np
 import pytest
 
@@ -31,8 +33,11 @@ SETS = {
 }
 
 
+SOAK = pytest.mark.skipif(not os.environ.get("PIXELWISE_SOAK"), reason="a minute and a half; part of make soak")
+
+
 @pytest.mark.real
-@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SOAK if name == "camvid" else ()) for name in SETS])
 def test_a_real_folder_is_fitted_unchanged(real_data, tmp_path, tiny, name):
     classes, count = SETS[name]
     settings = (

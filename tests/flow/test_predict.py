@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelwise.errors import BadOption, DataError, LabelError, ShapeError
 from pixelwise.flow.evaluate import evaluate_folder
-from pixelwise.flow.predict import find_pictures, predict_files
+from pixelwise.flow.predicting.predict import find_pictures, predict_files
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
@@ -153,7 +153,10 @@ def test_a_bad_picture_is_named_and_the_others_are_done(segmenter, pictures, tmp
 
 
 def test_unknown_kinds_are_refused(segmenter, pictures, tmp_path):
-    with pytest.raises(BadOption, match="--save takes mask, overlay, confidence, polygons, areas.*got 'masks'"):
+    with pytest.raises(
+        BadOption,
+        match="--save takes mask, overlay, confidence, entropy, uncertainty, polygons, areas, coco, .*got 'masks'",
+    ):
         predict_files(segmenter, find_pictures([str(pictures)]), tmp_path / "out", kinds="masks")
 
 

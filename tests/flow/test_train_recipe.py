@@ -13,6 +13,7 @@ import torch
 import pixelwise as pw
 from pixelwise.data.augment import Augmentation
 from pixelwise.errors import BadOption, DataError, LabelError, TrainingError, UnknownName
+from pixelwise.files import replacing
 from pixelwise.flow import train_recipe as module
 from pixelwise.flow.recipe_data import JoinedDataset, open_data
 from pixelwise.flow.train_recipe import resolved, train_recipe
@@ -23,6 +24,7 @@ from pixelwise.processes import ALONE
 from pixelwise.recipes import PublishedRecipe, published_recipe
 from pixelwise.recipes.published import Data, Levels, Score, Stage, caffe_sgd
 from pixelwise.segmenter import Segmenter
+from pixelwise.training import loop
 from pixelwise.training.loop import StepLogged
 from pixelwise.weights.cache import NotHere
 
@@ -92,6 +94,10 @@ def weights_of(run):
     return (run / "model.safetensors").read_bytes()
 
 
+def table_of(run):
+    return (run / "log.csv").read_text()
+
+
 class Stop(Exception):
     """Stands for a kill."""
 
@@ -105,6 +111,7 @@ def killed_at(step):
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(folder, tmp_path):
+    """Model, and table of losses and scores."""
     made = recipe_of(stage("first"), stage("second", after=("first",), momentum=0.5))
     whole = train_recipe(made, folder, out=tmp_path / "whole").run
     run = tmp_path / "run"
@@ -115,6 +122,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(folder, tmp_path):
     assert result.outcome == "finished"
     assert weights_of(run) == weights_of(whole)
     assert weights_of(run / "stages" / "first") == weights_of(whole / "stages" / "first")
+    for place in (".", "stages/first"):
+        assert table_of(run / place) == table_of(whole / place)
     assert json.loads((run / "start.json").read_text())["file"] == "the stage first"
 
 
@@ -131,6 +140,43 @@ def test_an_interrupted_run_leaves_its_model_and_goes_on(folder, tmp_path):
     assert pw.load(stopped.run / "model.safetensors").scores["split"] == "folder all"
     result = train_recipe(made, folder, out=stopped.run, resume=True)
     assert (result.outcome, weights_of(result.run)) == ("finished", weights_of(whole))
+
+
+def test_the_table_has_the_log_s_numbers_once_each(folder, tmp_path):
+    """Stopped in the middle of a logged mean, and after a validation that is not due; the last row torn."""
+    made = recipe_of(stage(steps=9, validate_every=5, log_every=3, batch_norm="affine"))
+    whole = train_recipe(made, folder, out=tmp_path / "whole").run
+    rows = [",".join("" if value is None else f"{value}" for value in row) for row in _logged(whole)]
+    assert table_of(whole).splitlines() == ["step,loss,rate,mean_iou,pixel_accuracy,best", *rows]
+    assert [row.split(",")[0] for row in rows] == ["3", "5", "6", "9", "9"]
+
+    run = tmp_path / "run"
+    train_recipe(made, folder, out=run, tell=_interrupt_at(3))
+    for step in (6, 9):
+        with pytest.raises(Stop):
+            train_recipe(made, folder, out=run, resume=True, tell=killed_at(step))
+        with (run / "log.csv").open("a") as table:
+            table.write("9,0.1")
+    train_recipe(made, folder, out=run, resume=True)
+    assert table_of(run) == table_of(whole)
+    train_recipe(made, folder, out=run, resume=True)
+    assert table_of(run) == table_of(whole)
+
+
+def _logged(run):
+    for line in lines(run):
+        if line["event"] == "step":
+            yield line["step"], line["loss"], line["rate"], None, None, None
+        elif line["event"] == "validation":
+            yield line["step"], None, None, line["mean_iou"], line["pixel_accuracy"], int(line["best"])
+
+
+def _interrupt_at(step):
+    def tell(event):
+        if isinstance(event, StepLogged) and event.step == step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    return tell
 
 
 def test_a_second_stage_starts_from_the_last_network_of_the_first(folder, tmp_path):
@@ -202,6 +248,24 @@ def test_a_loss_that_is_not_a_number_stops_with_step_and_pictures(folder, tmp_pa
         train_recipe(made, folder, out=tmp_path / "run")
 
 
+def test_after_a_loss_that_is_not_a_number_the_last_good_state_goes_on(folder, tmp_path, monkeypatch):
+    take = loop.train_step
+
+    def poisoned(judge, *arguments):
+        if arguments[4] == 3:
+            next(judge.parameters()).data.fill_(float("nan"))
+        return take(judge, *arguments)
+
+    made, run = recipe_of(stage()), tmp_path / "run"
+    whole = train_recipe(made, folder, out=tmp_path / "whole").run
+    with monkeypatch.context() as patch:
+        patch.setattr(loop, "train_step", poisoned)
+        with pytest.raises(TrainingError, match=r"not a finite number at step 3 .*the last good state is kept"):
+            train_recipe(made, folder, out=run)
+    train_recipe(made, folder, out=run, resume=True)
+    assert (weights_of(run), table_of(run)) == (weights_of(whole), table_of(whole))
+
+
 def test_a_picture_that_is_deleted_while_training_is_named(folder, tmp_path):
     def tell(event):
         if isinstance(event, StepLogged):
@@ -215,14 +279,50 @@ def test_a_picture_that_is_deleted_while_training_is_named(folder, tmp_path):
         train_recipe(made, folder, out=tmp_path / "run", resume=True)
 
 
-def test_a_full_disk_keeps_what_was_written(folder, tmp_path, monkeypatch):
-    def full(path):
-        raise OSError(errno.ENOSPC, "No space left on device")
+def full(*_, **__):
+    raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("pixelwise.training.state.replacing", full)
+
+def test_a_full_disk_keeps_what_was_written(folder, tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        "pixelwise.training.state.replacing", lambda path: full() if path.name == "state.pt" else replacing(path)
+    )
     with pytest.raises(TrainingError, match=r"could not be written to .*state\.pt \(No space left on device\)"):
         train_recipe(recipe_of(stage()), folder, out=tmp_path / "run")
     assert (tmp_path / "run" / "model.safetensors").exists()
+
+
+def test_a_full_disk_is_told_of_the_model_and_of_the_files_around_it(folder, tmp_path, monkeypatch):
+    made, run = recipe_of(stage()), tmp_path / "run"
+    with monkeypatch.context() as patch:
+        patch.setattr(Segmenter, "save", full)
+        with pytest.raises(TrainingError, match=r"model could not be written to .*the one before it is kept"):
+            train_recipe(made, folder, out=run)
+    with monkeypatch.context() as patch:
+        patch.setattr("pathlib.Path.write_text", full)
+        with pytest.raises(OSError, match=r"No space left on device: .*recipe\.yaml"):
+            train_recipe(made, folder, out=run, resume=True)
+    assert train_recipe(made, folder, out=run, resume=True).outcome == "finished"
+
+
+def test_a_log_that_finds_no_room_is_told_and_ends_at_a_whole_line_later(folder, tmp_path):
+    """By a real limit on the size of files, which the log is the first to reach."""
+    resource = pytest.importorskip("resource")
+    made, run = recipe_of(stage()), tmp_path / "run"
+    whole = train_recipe(made, folder, out=tmp_path / "whole").run
+    with pytest.raises(Stop):
+        train_recipe(made, folder, out=run, tell=killed_at(3))
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((run / "log.jsonl").stat().st_size + 40, before[1]))
+    try:
+        with pytest.raises(TrainingError, match=r"log\.jsonl could not be written \(.*\); the last state and model"):
+            train_recipe(made, folder, out=run, resume=True)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    train_recipe(made, folder, out=run, resume=True)
+    torn = [line for line in (run / "log.jsonl").read_text().splitlines() if not line.endswith("}")]
+    assert len(torn) == 1
+    assert (weights_of(run), table_of(run)) == (weights_of(whole), table_of(whole))
 
 
 def test_weights_that_are_not_here_are_one_line_that_says_what_to_bring(folder, tmp_path):

@@ -17,7 +17,7 @@ from pixelwise.data.decode import decode_image
 from pixelwise.errors import BadOption, CheckpointError, DataError, LabelError
 from pixelwise.flow import tune_crf as module
 from pixelwise.flow.evaluate import evaluate_folder
-from pixelwise.flow.predict import find_pictures, predict_files
+from pixelwise.flow.predicting.predict import find_pictures, predict_files
 from pixelwise.flow.tune_crf import MEASURED, tune_crf
 from pixelwise.inference.crf_search import Grid, search_crf
 from pixelwise.inference.refine import preset_for, refine

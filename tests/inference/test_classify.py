@@ -80,7 +80,7 @@ def test_a_large_picture_is_the_mean_of_its_tiles_by_area():
     found = classify_image(network, PLAIN, image)
     assert len(network.seen) > 1 and all(side <= 20 for size in network.seen for side in size)
     parts, areas = [], []
-    from pixelwise.inference.predict import tiles
+    from pixelwise.inference.tiles import tiles
 
     for window, inner, place in tiles((8, 40), 16, 4, 4):
         parts.append(naive_mean(image[window]))

@@ -7,7 +7,8 @@ from torch import nn
 
 from pixelwise.errors import ShapeError
 from pixelwise.inference.heatmap import Heatmap, class_heatmap
-from pixelwise.inference.predict import predict_image, tiles
+from pixelwise.inference.predict import predict_image
+from pixelwise.inference.tiles import tiles
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
 from pixelwise.models.convolutional_classifier import ConvolutionalClassifier

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 from pixelwise.errors import ShapeError
-from pixelwise.inference.predict import predict_image, tiles
+from pixelwise.inference.predict import predict_image
+from pixelwise.inference.tiles import tiles
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 from pixelwise.layers.resample import Resampling

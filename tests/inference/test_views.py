@@ -195,7 +195,7 @@ def test_too_many_probabilities_are_fused_in_tiles(monkeypatch):
     )
     monkeypatch.setattr(predict, "REFINED", 4 * 512 * 512)
     parts = predict_image(network, NORMALIZATION, image, views=views, confidence=True)
-    assert asked == [(300, 512, 3)] * 4
+    assert asked == [(300, 512, 3)] * 3
     np.testing.assert_allclose(whole.confidence, parts.confidence, atol=1e-5)
 
 

@@ -21,7 +21,7 @@ from pixelwise.models.deeplab_v1 import DeepLabVGG16, FullyConnected
 from pixelwise.models.deeplab_v2 import deeplab_v2_resnet101_aspp, vgg_branch
 from pixelwise.models.dilation import CONTEXT7, CONTEXT8, CONTEXT10, basic_context, dilation_frontend, large_context
 from pixelwise.surgery import receptive_field
-from pixelwise.surgery.receptive_field import _on_meta, _trace
+from pixelwise.surgery.receptive_field import _trace, on_meta
 
 NARROW = {"num_classes": 3, "width": 1 / 64}
 
@@ -66,7 +66,7 @@ def seen_by_trying(network, height, width):
 
 
 def assert_seen_is_what_is_tried(network, height, width):
-    map_, field = _trace(_on_meta(network), None, 1, (height, width))
+    map_, field = _trace(on_meta(network), None, 1, (height, width))
     for seen, dim, tried in zip(field, (2, 3), seen_by_trying(network, height, width), strict=True):
         others = tuple(axis for axis in range(1, 5) if axis != dim + 1)
         first, last = np.broadcast_to(seen.bounds.min(others), (2, map_.shape[dim]))

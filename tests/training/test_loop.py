@@ -260,6 +260,21 @@ def test_batch_norms_learn_as_much_as_the_recipe_says(tmp_path, arrays, mode, ke
     assert set(before.state_dict()) - changed(before, after) == norms(before, kept)
 
 
+def test_statistics_follow_each_batch_by_the_recipe_s_momentum(tmp_path, arrays):
+    """After one step: 1 − m of what was, and m of the batch's, which a run with m = 1 shows."""
+
+    def statistics(**changes):
+        before, after = settled(tmp_path, arrays, steps=1, validate_every=1, **changes)
+        return ([net.state_dict()[name] for name in sorted(norms(net, ("running_mean",)))] for net in (before, after))
+
+    _, batch = statistics(batch_norm_momentum=1.0)
+    for momentum in (0.25, None):
+        before, after = statistics(batch_norm_momentum=momentum)
+        for old, of_batch, new in zip(before, batch, after, strict=True):
+            share = 0.1 if momentum is None else momentum
+            assert torch.allclose(new, (1 - share) * old + share * of_batch, atol=1e-6)
+
+
 def test_accumulated_batches_are_one_with_the_mean_of_their_gradients(tmp_path, arrays):
     """Without batch norm and with as many pixels in each, two batches of one are a batch of two."""
     same_pixels = {"loss_normalization": "images", "batch_norm": "frozen", "clip": 1, "steps": 3, "optimizer": "sgd"}

@@ -1,10 +1,6 @@
 """Several processes make the steps of one: two of them, by Gloo, beside one with the same batches."""
 
 import json
-import os
-import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -91,30 +87,15 @@ CASES = {
 AFTER = {"more": {}}  # when the second process is gone
 
 
-def free_port():
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return s.getsockname()[1]
+@pytest.fixture(scope="module")
+def ran(several):
+    """[Ran] of processes that train the cases and write what they find into a folder."""
 
+    def ran(count, out, cases):
+        out.mkdir(exist_ok=True)
+        return several([], count, code=SCRIPT, HERE=str(Path(__file__).parent), OUT=str(out), CASES=json.dumps(cases))
 
-def ran(count, out, cases):
-    """[(stderr, exit code)] of processes, started as torchrun does."""
-    out.mkdir(exist_ok=True)
-    (out / "script.py").write_text(SCRIPT)
-    port = str(free_port())
-    own = {"HERE": str(Path(__file__).parent), "OUT": str(out), "CASES": json.dumps(cases), "OMP_NUM_THREADS": "1"}
-    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
-    started = [
-        subprocess.Popen(
-            [sys.executable, str(out / "script.py")],
-            env=os.environ | own | (world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if count > 1 else {}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    return [(process.communicate(timeout=300)[1], process.returncode) for process in started]
+    return ran
 
 
 def found(out):
@@ -122,11 +103,11 @@ def found(out):
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory):
+def runs(tmp_path_factory, ran):
     """What one process finds, what two find, how the two ended, and their folder."""
     one, two = tmp_path_factory.mktemp("one"), tmp_path_factory.mktemp("two")
-    ((text, code),) = ran(1, one, CASES)
-    assert code == 0, text
+    (alone,) = ran(1, one, CASES)
+    assert alone.code == 0, alone.error
     ended = ran(2, two, CASES | AFTER)
     return found(one), found(two), ended, two
 
@@ -142,18 +123,18 @@ def test_two_processes_give_the_losses_and_weights_of_one_with_the_same_batches(
 
 def test_a_process_that_ends_is_told_by_the_others_in_one_line(runs):
     """After the case "stopped" the second process is gone."""
-    _, _, ((text, code), (_, other)), folder = runs
-    assert (code, other) == (1, 3)
-    assert "TrainingError: another process of this run ended or cannot be reached" in text
-    assert "run again with --resume" in text
+    _, _, (first, second), folder = runs
+    assert (first.code, second.code) == (1, 3)
+    assert "TrainingError: another process of this run ended or cannot be reached" in first.error
+    assert "run again with --resume" in first.error
     assert (folder / "stopped.pt").exists()
 
 
-def test_a_run_of_two_goes_on_as_one_and_ends_the_same(runs):
+def test_a_run_of_two_goes_on_as_one_and_ends_the_same(runs, ran):
     one, two, _, folder = runs
     assert len(two["stopped"]["losses"]) == 1
-    ((text, code),) = ran(1, folder, {"stopped": {}})
-    assert code == 0, text
+    (alone,) = ran(1, folder, {"stopped": {}})
+    assert alone.code == 0, alone.error
     rest = found(folder)["stopped"]
     assert two["stopped"]["losses"] + rest["losses"] == pytest.approx(one["stopped"]["losses"], rel=1e-4)
     assert rest["weight"] == pytest.approx(one["stopped"]["weight"], rel=1e-3, abs=1e-5)
@@ -184,22 +165,6 @@ def test_processes_that_torchrun_did_not_start_are_refused(monkeypatch):
         pass
 
 
-def commands(arguments, count=2):
-    """[(stdout, stderr, exit code)] of a command of pixelwise in several processes."""
-    world = {"WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free_port())}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "pixelwise", *map(str, arguments)],
-            env=os.environ | world | {"RANK": str(rank), "LOCAL_RANK": str(rank), "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(count)
-    ]
-    return [(*process.communicate(timeout=300), process.returncode) for process in started]
-
-
 @pytest.fixture(scope="module")
 def model_and_folder(tmp_path_factory):
     home = tmp_path_factory.mktemp("shared")
@@ -218,20 +183,24 @@ def model_and_folder(tmp_path_factory):
     return home / "model.safetensors", home / "data"
 
 
-def test_two_processes_evaluate_and_predict_as_one_and_the_first_one_speaks(model_and_folder, tmp_path):
+def test_two_processes_evaluate_and_predict_as_one_and_the_first_one_speaks(model_and_folder, several, tmp_path):
+    """In terminals, too, where bars would be drawn."""
     model, data = model_and_folder
     segmenter = pw.load(model)
     one = evaluate_folder(segmenter, data)[1].to_record()
-    (text, fault, code), (silent, _, other) = commands(["evaluate", model, data, "--json"])
-    assert (code, other, silent) == (0, 0, ""), fault
-    two = json.loads(text)
+    first, second = several(["evaluate", model, data, "--json"])
+    assert (first.code, second.code, second.out) == (0, 0, ""), first.error
+    two = json.loads(first.out)
     assert {key: two[key] for key in one if key != "seconds_per_megapixel"} == json.loads(json.dumps(one))
-    (text, fault, code), (silent, _, other) = commands(["predict", model, data / "images", "--out", tmp_path / "out"])
-    assert (code, other, silent) == (0, 0, ""), fault
-    assert "5 pictures segmented" in text
+    first, second = several(["predict", model, data / "images", "--out", tmp_path / "out"], terminals=True)
+    assert (first.code, second.code, second.out) == (0, 0, ""), first.out
+    assert "5 pictures segmented" in first.out
     for file in sorted((data / "images").iterdir()):
         expected = segmenter.predict(file).labels
         assert (np.asarray(Image.open(tmp_path / "out" / "mask" / file.name)) == expected).all()
+    first, second = several(["evaluate", model, data], terminals=True)
+    assert (first.code, second.code, second.out) == (0, 0, ""), first.out
+    assert "Mean IoU" in first.out
 
 
 def test_commands_that_are_not_shared_say_so(model_and_folder, monkeypatch, capsys):

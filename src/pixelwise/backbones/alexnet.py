@@ -19,6 +19,7 @@ Shelhamer, Darrell, CVPR 2015 (arXiv 1411.4038), §4.1. Reference code: fcn.berk
 from collections import OrderedDict
 from typing import NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pixelwise.errors import ShapeError
@@ -139,7 +140,7 @@ class AlexNetConvolutions(nn.Sequential):
         Raises:
             ShapeError: it would be too small for fc6.
         """
-        if min(images.shape[-2:]) < self.least:
+        if not torch.compiler.is_exporting() and min(images.shape[-2:]) < self.least:
             raise ShapeError(
                 f"fc6 needs a map of at least {FC6_KERNEL} × {FC6_KERNEL}, which pictures from "
                 f"{self.least} × {self.least} up give, got {images.shape[-2]} × {images.shape[-1]}; "

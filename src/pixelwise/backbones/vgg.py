@@ -15,6 +15,7 @@ Reference code: fcn.berkeleyvision.org, `voc-fcn8s/train.prototxt`. Pictures are
 from collections import OrderedDict
 from typing import Literal, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from pixelwise.errors import ShapeError
@@ -90,7 +91,7 @@ class VGG16(nn.Module):
         pool4 = self.conv4(pool3)  # 1/16
         pool5 = self.conv5(pool4)  # 1/32
         least = self.fc6.kernel_size[0] - 2 * int(self.fc6.padding[0])
-        if min(pool5.shape[-2:]) < least:
+        if not torch.compiler.is_exporting() and min(pool5.shape[-2:]) < least:
             raise ShapeError(
                 f"fc6 needs a map of at least {least} × {least}, a picture of {tuple(images.shape[-2:])} "
                 f"gives {tuple(pool5.shape[-2:])}; use padding=100, or fc6_padding"

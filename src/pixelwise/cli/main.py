@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pixelwise.flow.events import Tell
     from pixelwise.inference.classify import Classification
     from pixelwise.inference.evaluate import Evaluation
-    from pixelwise.inference.predict import Precision
     from pixelwise.inference.views import Views
     from pixelwise.segmenter import Segmenter
 
@@ -67,6 +66,14 @@ class Kind(StrEnum):
     datasets = "datasets"
     recipes = "recipes"
     weights = "weights"
+
+
+class PredictionPrecision(StrEnum):
+    """What `predict` and `evaluate` compute in."""
+
+    auto = "auto"
+    fp32 = "fp32"
+    bf16 = "bf16"
 
 
 class LabelsFrom(StrEnum):
@@ -132,6 +139,11 @@ WindowOption = Annotated[
         help="Slide windows of this size over the picture, as 713 or 512,1024, at strides of two thirds.",
     ),
 ]
+PrecisionOption = Annotated[
+    PredictionPrecision,
+    typer.Option(help="auto is bf16 where the machine has it and the model's validation found the same labels."),
+]
+EngineOption = Annotated[str, typer.Option(help="What runs the network: torch, openvino or onnxruntime.")]
 TrackOption = Annotated[
     str | None, typer.Option("--track", metavar="PROGRAM", help="Draw curves as it trains: tensorboard.")
 ]
@@ -156,7 +168,7 @@ def options(
 def fit(
     folder: FolderArgument,
     out: Annotated[Path | None, typer.Option(help="Run folder; runs/NAME if left out.")] = None,
-    minutes: Annotated[float | None, typer.Option(help="Time for everything; 10 if left out.")] = None,
+    minutes: Annotated[float | None, typer.Option(help="Time for everything; 10 if left out, 30 for a curve.")] = None,
     steps: Annotated[int | None, typer.Option(help="Training steps instead of a time.")] = None,
     model: Annotated[str | None, typer.Option(help="A network of `pixelwise list models`.")] = None,
     seed: Annotated[int | None, typer.Option(help="0 if left out; same data, plan and seed: same model.")] = None,
@@ -180,15 +192,64 @@ def fit(
         bool, typer.Option("--no-pretrained", help="Start from random weights, and download none.")
     ] = False,
     track: TrackOption = None,
+    curve: Annotated[
+        bool,
+        typer.Option("--learning-curve", help="Train on subsets: would more pictures help, which masks look wrong?"),
+    ] = False,
+    sizes: Annotated[
+        str | None, typer.Option(metavar="N,N,…", help="Of a learning curve: numbers of training pictures.")
+    ] = None,
+    repeats: Annotated[
+        int | None, typer.Option(help="Of a learning curve: trainings of each size; 3 if left out.")
+    ] = None,
+    unlabelled: Annotated[
+        Path | None,
+        typer.Option(metavar="FOLDER", help="Of a learning curve: pictures to rank, which to label next."),
+    ] = None,
 ) -> None:
     """Learn a segmenter from a folder of pictures and masks: check, plan, train, evaluate, report."""
     from pixelwise.cli.show import FitDisplay
 
+    if not curve and (sizes is not None or repeats is not None or unlabelled is not None):
+        raise BadOption("--sizes, --repeats and --unlabelled are for a learning curve; add --learning-curve")
     display = FitDisplay(Console(highlight=False))
     display.hello(folder)
     from pixelwise.flow.fit import fit as run_fit
 
     tell = _tracked(display.tell, track)
+    curve = curve or (resume and out is not None and (out / "curve.json").is_file())
+    if curve:
+        from pixelwise.flow.learning_curve import learning_curve
+
+        if plan_only:
+            raise BadOption("--plan-only writes a plan for one training; leave out --learning-curve, or --plan-only")
+        with display:
+            measured = learning_curve(
+                folder,
+                out=out,
+                sizes=_counts(sizes),
+                repeats=repeats,
+                minutes=minutes,
+                steps=steps,
+                seed=seed,
+                unlabelled=unlabelled,
+                resume=resume,
+                settings=_settings(set_ or []),
+                model=model,
+                plan=plan,
+                read_as=as_ or (),
+                classes=classes,
+                labels=labels.value,
+                start=start,
+                staged=staged,
+                pretrained=not no_pretrained,
+                tell=tell,
+                started_at=STARTED,
+            )
+        display.curve(measured)
+        if measured.outcome == "interrupted":
+            raise typer.Exit(130)
+        return
     with display:
         result = run_fit(
             folder,
@@ -343,52 +404,91 @@ def convert(
 @app.command()
 def predict(
     model: ModelArgument,
-    inputs: Annotated[list[str], typer.Argument(help="Pictures, folders or globs.", show_default=False)],
+    inputs: Annotated[list[str], typer.Argument(help="Pictures, videos, folders or globs.", show_default=False)],
     out: Annotated[Path, typer.Option(help="Where the results go.", show_default=False)],
     save: Annotated[
-        str, typer.Option(help="Any of mask,overlay,confidence,polygons,areas.", metavar="KINDS")
-    ] = "mask,overlay",
+        str | None,
+        typer.Option(
+            help="Any of mask,overlay,confidence,entropy,uncertainty,polygons,coco,areas; mask,overlay if left out, of "
+            "videos overlay.",
+            metavar="KINDS",
+        ),
+    ] = None,
+    with_: Annotated[
+        list[Path] | None,
+        typer.Option("--with", metavar="MODEL", help="Average with this model, too; may be given several times."),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace results that exist.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip pictures whose results exist.")] = False,
-    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    resume: Annotated[bool, typer.Option("--resume", help="Skip files whose results exist.")] = False,
+    precision: PrecisionOption = PredictionPrecision.auto,
+    engine: EngineOption = "torch",
     scales: ScalesOption = None,
     fusion: FusionOption = None,
     flip: FlipOption = False,
     window: WindowOption = None,
     crf: CRFOption = None,
+    samples: Annotated[
+        int | None, typer.Option(metavar="T", help="Samples of Monte-Carlo dropout, for uncertainty.")
+    ] = None,
+    tile: Annotated[
+        str,
+        typer.Option(
+            metavar="SIZE",
+            help="Side of the tiles of large pictures, in pixels. At 1024, which auto mostly is, a map of 64 channels "
+            "takes 256 MiB, and a U-Net holds about four; at 512 a quarter.",
+        ),
+    ] = "auto",
+    max_pixels: Annotated[
+        int | None,
+        typer.Option("--max-pixels", metavar="N", help="Refuse larger pictures; 178 956 970 if left out."),
+    ] = None,
+    as_json: JsonOption = False,
 ) -> None:
-    """Segment new pictures with a model: palette PNGs and overlays, names kept."""
-    from pixelwise.cli.show import print_preset, progress_bar
-    from pixelwise.flow.predict import find_pictures, predict_files
+    """Segment pictures and videos with a model: palette PNGs and overlays, names kept."""
+    from pixelwise.cli.predicted import print_predicted, segmenting_bar
+    from pixelwise.cli.show import print_preset
+    from pixelwise.flow.predicting.predict import find_pictures, predict_files
 
-    precisions: dict[str, Precision | None] = {"auto": None, "fp32": "fp32", "bf16": "bf16"}
-    if precision not in precisions:
-        raise BadOption(f"--precision is auto, fp32 or bf16, got {precision!r}")
-    views = _views(scales, fusion, flip, window)
-    segmenter = _opened(model, lambda: find_pictures(inputs, out))
-    pictures = find_pictures(inputs, out)
     console = Console(highlight=False)
-    print_preset(console, segmenter, model, crf)
-    with progress_bar("segmenting") as progress:
-        done = predict_files(
-            segmenter,
-            pictures,
-            out,
-            kinds=save,
-            overwrite=overwrite,
-            resume=resume,
-            precision=precisions[precision],
-            scales=views,
-            crf=crf,
-            progress=progress,
-        )
-    own = " with the model's CRF" if segmenter.refinement is not None and crf is not False else ""
-    skipped = f", {done.skipped} were there already" if done.skipped else ""
-    console.print(
-        f"{done.written} picture{'s' if done.written != 1 else ''} segmented{own} into {out}/{skipped}",
-        markup=False,
-        soft_wrap=True,
-    )
+    try:
+        if tile != "auto" and not (tile.isdecimal() and int(tile)):
+            raise BadOption(f"--tile is auto or a number of pixels, as 1024, got {tile!r}")
+        if max_pixels is not None and max_pixels < 1:
+            raise BadOption(f"--max-pixels is at least 1, got {max_pixels}")
+        views = _views(scales, fusion, flip, window)
+        segmenter, *others = (_opened(path, lambda: find_pictures(inputs, out)) for path in (model, *(with_ or ())))
+        pictures = find_pictures(inputs, out)
+        if not as_json:
+            print_preset(console, segmenter, model, crf)
+        with segmenting_bar(quiet=as_json) as progress:
+            done = predict_files(
+                segmenter,
+                pictures,
+                out,
+                kinds=save,
+                overwrite=overwrite,
+                resume=resume,
+                precision=precision.value,
+                engine=engine,
+                scales=views,
+                crf=crf,
+                samples=samples,
+                tile=None if tile == "auto" else int(tile),
+                max_pixels=max_pixels,
+                others=others,
+                progress=progress,
+            )
+    except PixelwiseError as error:
+        if as_json:
+            typer.echo(json.dumps({"error": str(error)}, ensure_ascii=False))
+        raise
+    except KeyboardInterrupt as error:
+        typer.echo(f"interrupted; the results in {out}/ are whole, and --resume goes on from there", err=True)
+        raise typer.Exit(130) from error
+    if as_json:
+        typer.echo(json.dumps(done.to_record(), ensure_ascii=False))
+    else:
+        print_predicted(console, done, out, crf=segmenter.refinement is not None and crf is not False)
     for fault in done.faults:
         _complain(fault)
     if done.faults:
@@ -433,6 +533,8 @@ def evaluate(
     labels: Annotated[
         LabelsFrom | None, typer.Option("--labels", help="What tells the classes; as in training if left out.")
     ] = None,
+    precision: PrecisionOption = PredictionPrecision.auto,
+    engine: EngineOption = "torch",
     as_json: JsonOption = False,
 ) -> None:
     """Measure a model on pictures with masks, by a protocol, at the masks' own sizes; or on class folders."""
@@ -467,6 +569,8 @@ def evaluate(
                 answers=answers,
                 classes=classes,
                 labels=None if labels is None else labels.value,
+                precision=precision.value,
+                engine=engine,
                 progress=progress,
             )
             part, record = compared.part, compared.to_record()
@@ -486,6 +590,8 @@ def evaluate(
                 answers=answers,
                 classes=classes,
                 labels=None if labels is None else labels.value,
+                precision=precision.value,
+                engine=engine,
                 progress=progress,
             )
             record, curves = record_of(found), {model.stem: found}
@@ -621,6 +727,62 @@ def heatmap(
 
 
 @app.command()
+def export(
+    model: ModelArgument,
+    out: Annotated[
+        Path,
+        typer.Argument(help="A new .onnx, .pt2 or .xml (OpenVINO); a folder with --bundle.", show_default=False),
+    ],
+    confidence: Annotated[
+        bool, typer.Option("--confidence", help="A second output: the probability of each label.")
+    ] = False,
+    check_on: Annotated[
+        Path | None, typer.Option("--check", metavar="FOLDER", help="Compare the labels on these pictures, too.")
+    ] = None,
+    bundle: Annotated[
+        bool, typer.Option("--bundle", help="A folder with model.onnx and a predict.py that needs no torch.")
+    ] = False,
+    int8: Annotated[bool, typer.Option("--int8", help="Convolutions in eight bits; needs --calibrate.")] = False,
+    calibrate: Annotated[
+        Path | None, typer.Option(metavar="FOLDER", help="Pictures to measure ranges on, best with masks.")
+    ] = None,
+    least_equal: Annotated[
+        float | None,
+        typer.Option(
+            "--least-equal",
+            metavar="SHARE",
+            help="Write nothing where fewer labels are the model's; 0.999, and 0.97 with --int8, if left out.",
+        ),
+    ] = None,
+    bits: Annotated[int, typer.Option(help="Of the pictures' values: 8 or 16.")] = 8,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier export.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Write a model for programs without pixelwise, pixels in and classes out, and compare its labels."""
+    from pixelwise.cli.show import print_exported
+    from pixelwise.flow.export import export as run_export
+
+    segmenter = _opened(model)
+    exported = run_export(
+        segmenter,
+        out,
+        confidence=confidence,
+        check=check_on,
+        bundle=bundle,
+        int8=int8,
+        calibrate=calibrate,
+        least_equal=least_equal,
+        overwrite=overwrite,
+        bits=bits,
+        source=model.name,
+    )
+    if as_json:
+        typer.echo(json.dumps(exported.to_record(), ensure_ascii=False))
+        return
+    print_exported(Console(highlight=False), exported, bundle=bundle)
+
+
+@app.command()
 def report(run: Annotated[Path, typer.Argument(help="A run folder.", show_default=False)]) -> None:
     """Write RUN/report.html again from what the run holds."""
     from pixelwise.report.page import write_report
@@ -686,7 +848,7 @@ def demo(
     display.hello(out / "data")
     from pixelwise.flow.demo import draw_demo, draw_new_pictures
     from pixelwise.flow.fit import fit as run_fit
-    from pixelwise.flow.predict import find_pictures, predict_files
+    from pixelwise.flow.predicting.predict import find_pictures, predict_files
 
     for part in ("data", "new-pictures", "run", "predictions"):
         if (out / part).exists():
@@ -707,6 +869,59 @@ def demo(
     display.result(result, out / "data")
     console.print(f"New pictures, segmented: {out / 'predictions' / 'overlay'}/", markup=False, soft_wrap=True)
     console.print("Your own data: [bold]pixelwise fit FOLDER[/bold], with images/ and masks/ in it.")
+
+
+@app.command()
+def serve(
+    models: Annotated[
+        list[Path] | None,
+        typer.Argument(help="Model files, or names of `pixelwise list weights`; the demo model if left out."),
+    ] = None,
+    host: Annotated[str, typer.Option(help="Where to listen; 0.0.0.0 for other machines, too.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="0 takes a free one.")] = 8000,
+    token: Annotated[
+        str | None, typer.Option(envvar="PIXELWISE_TOKEN", help="What clients must show.", show_envvar=True)
+    ] = None,
+    read_only: Annotated[bool, typer.Option("--read-only", help="Save no corrections.")] = False,
+    corrections: Annotated[
+        Path, typer.Option(metavar="FOLDER", help="Where corrected pictures go, for `pixelwise fit`.")
+    ] = Path("corrections"),
+    max_bytes: Annotated[int, typer.Option(help="Of a file.")] = 32 * 2**20,
+    max_pixels: Annotated[int, typer.Option(help="Height × width of a picture.")] = 25_000_000,
+    queue: Annotated[int, typer.Option(help="Pictures that may wait.")] = 32,
+    timeout: Annotated[float, typer.Option(help="Seconds a picture may wait and take.")] = 60.0,
+    threads: Annotated[int | None, typer.Option(help="To compute with; all cores if left out.")] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(help="Pictures of one size at a time; 8 on a GPU and 1 without if left out.", show_default=False),
+    ] = None,
+) -> None:
+    """Serve models: a web page and REST. Ctrl-C or SIGTERM finishes what is under way, and ends."""
+    from pixelwise.server.settings import Settings, check_installed
+
+    check_installed()
+    settings = Settings(
+        host=host,
+        port=port,
+        token=token or None,
+        read_only=read_only,
+        corrections=corrections,
+        max_bytes=max_bytes,
+        max_pixels=max_pixels,
+        queue=queue,
+        timeout=timeout,
+        threads=threads,
+        batch=batch,
+    )
+    from pixelwise.cli.show import print_serving, request_log
+    from pixelwise.server.app import create_app
+    from pixelwise.server.models import open_models
+    from pixelwise.server.running import serve as run_server
+
+    console = Console(highlight=False)
+    served = open_models(models or (), open_one=_opened)
+    request_log()
+    run_server(create_app(served, settings), lambda url: print_serving(console, served, settings, url))
 
 
 def _opened(model: Path, first: "Callable[[], object]" = lambda: None) -> "Segmenter":
@@ -765,6 +980,16 @@ def _numbers(option: str, given: str | None, form: str) -> tuple[float, ...] | N
         return tuple(float(part) for part in given.split(","))
     except ValueError as error:
         raise BadOption(f"{option} is {form}, as 123.68,116.78,103.94, got {given!r}") from error
+
+
+def _counts(given: str | None) -> list[int] | None:
+    """`--sizes 5,10,20` as numbers."""
+    if given is None:
+        return None
+    parts = given.split(",")
+    if not all(part.strip().isdecimal() for part in parts):
+        raise BadOption(f"--sizes is N,N,…, as 5,10,20,40, got {given!r}")
+    return [int(part) for part in parts]
 
 
 def _size(given: str | None) -> tuple[int, int] | None:

@@ -1,12 +1,14 @@
 """What the commands show: a live line on a terminal, plain lines elsewhere."""
 
 import json
+import logging
 import math
+import os
 import re
 import shlex
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -38,8 +40,10 @@ if TYPE_CHECKING:
     from pixelwise.flow.doctor import Understanding
     from pixelwise.flow.evaluate import Comparison
     from pixelwise.flow.events import CRFTried, FitEvent
+    from pixelwise.flow.export import Exported
     from pixelwise.flow.fit import FitResult
     from pixelwise.flow.heatmap import Drawn
+    from pixelwise.flow.learning_curve import CurveResult
     from pixelwise.flow.train_recipe import TrainResult
     from pixelwise.flow.tune_crf import Tuned
     from pixelwise.inference.classify import Classification
@@ -47,6 +51,8 @@ if TYPE_CHECKING:
     from pixelwise.inference.evaluate import Evaluation
     from pixelwise.labels import LabelSet
     from pixelwise.segmenter import Segmenter
+    from pixelwise.server.models import ServedModel
+    from pixelwise.server.settings import Settings
     from pixelwise.surgery.transplant import Transplant
 
 IMPORTED_CLASSES = 8  # that are named after an import
@@ -54,6 +60,7 @@ MOST_CLASSES = 40  # rows of the table of classes
 FEW_PICTURES = 20  # up to which more of them may show that a CRF helps
 SHOWN_WIDTHS = (1, 2, 3, 5, 7, 10, 15, 20, 30, 40)  # of a trimap
 DOWNLOADING = "downloading"  # what is counted in bytes
+SEGMENTING = "segmenting"  # what is counted in images
 PLAIN_EVERY = 10.0  # seconds between plain lines
 CAVEAT = (
     "no label of a pixel was seen. The maps that this model gives say roughly where in a picture a class is, not where "
@@ -65,10 +72,10 @@ CAVEAT = (
 def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, int], None]]:
     """A callback (done, all) that moves a bar on a terminal and prints a line now and then elsewhere.
 
-    A download is counted in bytes, all of them 0 where nobody knows.
+    A download is counted in bytes, all of them 0 where nobody knows. Of several processes the first one shows it.
     """
     console = Console(stderr=True, highlight=False)
-    if quiet:
+    if quiet or not _leads():
         yield lambda done, total: None
     elif console.is_terminal:
         with _bar(console, what) as bar:
@@ -83,12 +90,16 @@ def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, i
             yield move
     else:
         began = last = time.monotonic()
-        begun: int | None = None  # a download may go on where an earlier one ended
+        begun: int | None = None  # it may go on where an earlier one ended
+        unit = _unit(what)
 
         def line(done: int, total: int) -> None:
-            nonlocal last, begun
+            nonlocal began, last, begun
             now = time.monotonic()
-            begun = done if begun is None and what == DOWNLOADING else begun or 0
+            if begun is None and what in (DOWNLOADING, SEGMENTING):
+                began = last = now  # before was preparation
+                begun = done
+            begun = begun or 0
             if now - last > PLAIN_EVERY:
                 last = now
                 speed = (done - begun) / (now - began)
@@ -96,7 +107,7 @@ def progress_bar(what: str, *, quiet: bool = False) -> Iterator[Callable[[int, i
                 if what == DOWNLOADING:
                     told = f"{decimal(done)}{f' of {decimal(total)}' if total else ''}, {decimal(round(speed))}/s{left}"
                 else:
-                    told = f"{done} of {total}{f', {_rate(speed)}{left}' if done else ''}"
+                    told = f"{done} of {total}{f', {_rate(speed, unit)}{left}' if speed else ''}"
                 console.print(f"{what}: {told}", soft_wrap=True)
 
         yield line
@@ -108,7 +119,7 @@ def download_bar(name: str) -> Iterator[Callable[[int, int], None]]:
     from pixelwise.weights.cache import place_of
     from pixelwise.weights.catalogue import CATALOGUE
 
-    console = Console(stderr=True, highlight=False)
+    console = Console(stderr=True, highlight=False, quiet=not _leads())
     began = False
     with progress_bar(DOWNLOADING) as move:
 
@@ -127,13 +138,18 @@ def download_bar(name: str) -> Iterator[Callable[[int, int], None]]:
         yield show
 
 
+def _leads() -> bool:
+    """Whether this process is the first of those that `torchrun` started, or the only one."""
+    return os.environ.get("WORLD_SIZE", "1") in ("", "1") or os.environ.get("RANK", "0") == "0"
+
+
 def _bar(console: Console, what: str) -> Progress:
     of_bytes = what == DOWNLOADING
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(bar_width=24),
         DownloadColumn() if of_bytes else MofNCompleteColumn(),
-        TransferSpeedColumn() if of_bytes else _Rate(),
+        TransferSpeedColumn() if of_bytes else _Rate(_unit(what)),
         TimeRemainingColumn(),
         console=console,
         transient=True,
@@ -143,17 +159,25 @@ def _bar(console: Console, what: str) -> Progress:
 class _Rate(ProgressColumn):
     """How fast it goes."""
 
+    def __init__(self, unit: str) -> None:
+        super().__init__()
+        self._unit = unit
+
     def render(self, task: Task) -> Text:
-        return Text(_rate(task.speed) if task.speed else "")
+        return Text(_rate(task.speed, self._unit) if task.speed else "")
 
 
-def _rate(speed: float) -> str:
+def _unit(what: str) -> str:
+    return " images" if what == SEGMENTING else ""
+
+
+def _rate(speed: float, unit: str = "") -> str:
     """So many a second, or seconds for each.
 
-    >>> _rate(12.34), _rate(0.25)
-    ('12.3/s', '4.0 s each')
+    >>> _rate(12.34), _rate(12.34, " images"), _rate(0.25)
+    ('12.3/s', '12.3 images/s', '4.0 s each')
     """
-    return f"{speed:.1f}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
+    return f"{speed:.1f}{unit}/s" if speed >= 1 else f"{1 / speed:.1f} s each"
 
 
 class FitDisplay:
@@ -213,6 +237,13 @@ class FitDisplay:
                     self.console.print("Going on with the stored plan.")
                 else:
                     self._plan(plan)
+            case events.MemberBegan():
+                self._stop_bar()
+                self._steps, self._mean_iou, self._best = event.steps, None, None
+                self.console.print(f"[bold]Training {event.number} of {event.total}[/bold]: {event.model}")
+            case events.MemberMeasured(mean_iou=mean_iou):
+                self._stop_bar()
+                self.console.print(f"  mean IoU {mean_iou:.3f}")
             case events.StageBegan():
                 self._stop_bar()
                 self._steps, self._mean_iou, self._best = event.steps, None, None
@@ -258,6 +289,18 @@ class FitDisplay:
             if self._stage:
                 self.console.print(f"It is the best network so far of {self._stage}.", soft_wrap=True, markup=False)
             self.console.print(f"Go on:   {commands['resume']}", soft_wrap=True, markup=False)
+
+    def curve(self, result: "CurveResult") -> None:
+        """The table of a learning curve, and its answers."""
+        record = result.record
+        self.console.print()
+        self.console.print(_curve_table(record))
+        for answer in record["answers"]:
+            self.console.print(answer, markup=False, soft_wrap=True)
+        self.console.print(f"Report:  {result.report}", soft_wrap=True, markup=False)
+        self.console.print(f"Tables:  {result.run / 'learning_curve.csv'}, doubted.csv", soft_wrap=True, markup=False)
+        if "resume" in record["commands"]:
+            self.console.print(f"Go on:   {record['commands']['resume']}", soft_wrap=True, markup=False)
 
     def _scores(self, scores: Any, split: str, labels: "LabelSet") -> None:
         if not hasattr(scores, "mean_iou"):
@@ -342,6 +385,35 @@ class FitDisplay:
         if self._bar is not None:
             self._bar.stop()
             self._bar = None
+
+
+def _curve_table(record: Mapping[str, Any]) -> Table:
+    """Mean IoU, and IoU, precision and recall of each class, over training pictures; and what twice as many add."""
+    from pixelwise.report.learning_curve import gain_told, points
+
+    table = Table(box=None, pad_edge=False, title="In hundredths", title_justify="left", title_style="bold")
+    table.add_column("pictures", overflow="fold")
+    for size in record["sizes"]:
+        table.add_column(str(size["pictures"]), justify="right")
+    table.add_column("twice", justify="right")
+    forecast = record["forecast"]
+
+    def told(gain: Mapping[str, Any]) -> str:
+        return gain_told(gain) if gain["verdict"] in ("gain", "hardly") else "–"
+
+    whole = [points(size["mean_iou"]["value"]) for size in record["sizes"]]
+    ends = [size["mean_iou"] for size in record["sizes"]]
+    table.add_row("mean IoU", *whole, told(forecast["mean_iou"]), style="bold")
+    table.add_row(
+        "  95 % interval", *("–" if e["low"] is None else f"{points(e['low'])}–{points(e['high'])}" for e in ends), ""
+    )
+    for index, entry in enumerate(record["classes"][:MOST_CLASSES]):
+        own = [size["per_class"][index] for size in record["sizes"]]
+        iou = (points(scores["iou"]["value"]) for scores in own)
+        both = (f"{points(s['precision']['value'])} · {points(s['recall']['value'])}" for s in own)
+        table.add_row(f"{escape(entry['name'])} IoU", *iou, told(forecast["per_class"][index]))
+        table.add_row("  precision · recall", *both, "", style="dim")
+    return table
 
 
 def _trial(tried: "CRFTried") -> str:
@@ -809,6 +881,52 @@ def print_heatmap(console: Console, drawn: "Drawn") -> None:
         mark = "  (this class)" if name == drawn.name else ""
         console.print(f"  {name:{width}}  {told(probability)}{mark}", markup=False, soft_wrap=True)
     console.print(f"Heat map: {drawn.out}", markup=False, soft_wrap=True)
+
+
+def request_log() -> None:
+    """The server's lines of log, one a request, to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%Y-%m-%d %H:%M:%S"))
+    logger = logging.getLogger("pixelwise.server")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for parser in ("tifffile", "python_multipart"):
+        logging.getLogger(parser).setLevel(logging.CRITICAL)  # a refused upload has one line, ours
+
+
+def print_serving(console: Console, served: Sequence["ServedModel"], settings: "Settings", url: str) -> None:
+    """What is served, where, and what happens to corrections."""
+    for model in served:
+        names = model.segmenter.labels.names
+        shown = ", ".join(names[:6]) + (f" and {len(names) - 6} more" if len(names) > 6 else "")
+        console.print(f"{model.name}: {shown}", markup=False, soft_wrap=True)
+    kept = "are not saved (--read-only)" if settings.read_only else f"go to {settings.corrections}/"
+    console.print(f"Corrections {kept}.", markup=False, soft_wrap=True)
+    if not settings.local and settings.token is None:
+        console.print("Anyone who reaches this machine can use it; --token asks for one.", soft_wrap=True)
+    console.print(f"Open {url}/ – Ctrl-C ends.", markup=False, soft_wrap=True)
+
+
+def print_exported(console: Console, exported: "Exported", *, bundle: bool = False) -> None:
+    """How a graph's labels agree with the model's, what it leaves out, and where it is."""
+    for one in exported.compared:
+        # rounded down, so that 100 % is all of them
+        share = math.floor(one.equal * 1e5) / 1e3
+        console.print(f"Equal labels: {share:7.3f} % on {one.what}", markup=False, soft_wrap=True)
+    if exported.mean_iou is not None:
+        whole, small = exported.mean_iou
+        console.print(
+            f"Mean IoU: {100 * whole:.2f} % before, {100 * small:.2f} % in int8 ({100 * (small - whole):+.2f})",
+            markup=False,
+            soft_wrap=True,
+        )
+    for note in exported.notes:
+        console.print(f"Note: {note}", markup=False, soft_wrap=True)
+    console.print(f"Exported: {exported.out} ({decimal(exported.size)})", markup=False, soft_wrap=True)
+    if bundle:
+        use = f"python {shlex.quote(str(exported.out / 'predict.py'))} PICTURES --out masks"
+        console.print(f"Use it:   {use}", markup=False, soft_wrap=True)
 
 
 def models_table() -> list[dict[str, Any]]:

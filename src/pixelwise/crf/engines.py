@@ -4,8 +4,10 @@ An engine has arrays of its own kind, numpy's or tensors on one device. What com
 what came in. Neither library is imported before it is needed.
 """
 
+import gc
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -111,8 +113,8 @@ def choose(name: EngineName | Engine, device: Any, given: Any, threads: int | No
         raise BadOption(f"the engine numba computes on the CPU, not on {place}: pass engine='torch', or move the data")
     if name == "numba" or (name == "auto" and on_cpu):
         try:
-            from pixelwise.crf.numba_engine import NumbaEngine
-
+            with _keeping_all():
+                from pixelwise.crf.numba_engine import NumbaEngine
             return NumbaEngine(available, moves=device is not None)
         except ImportError:
             if name == "numba":
@@ -120,6 +122,19 @@ def choose(name: EngineName | Engine, device: Any, given: Any, threads: int | No
     from pixelwise.crf.torch_engine import TorchEngine
 
     return TorchEngine(place, moves=device is not None)
+
+
+@contextmanager
+def _keeping_all() -> Iterator[None]:
+    """The garbage collector off while numba is imported: what that makes stays, and looking through it takes 0.05 s."""
+    was_on = gc.isenabled() and "numba" not in sys.modules
+    if was_on:
+        gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _place(device: Any, given: Any) -> str:

@@ -34,7 +34,7 @@ from PIL import UnidentifiedImageError
 from pixelwise.data.matlab import is_matlab, matlab_mask
 from pixelwise.data.quick import JPEG_START, PNG_START, color_jpeg, jpeg_size, png_numbers, png_size
 from pixelwise.data.sample import Channels, DrawnImage, DrawnMask, Image, ImageSource, MaskSource
-from pixelwise.errors import DataError, PixelwiseError
+from pixelwise.errors import DataError, PixelwiseError, TooManyPixels
 
 MAX_PIXELS = 178_956_970
 """Height × width above which a file is refused: where Pillow, too, takes it for a decompression bomb."""
@@ -744,10 +744,10 @@ def upright(array: NDArray[Any], orientation: int) -> NDArray[Any]:
 def _check_pixels(path: Path, pixels: int, limit: int | None = None) -> None:
     limit = MAX_PIXELS if limit is None else limit
     if pixels > limit:
-        raise DataError(
+        raise TooManyPixels(
             f"{path} announces {pixels:,} pixels; at most {limit:,} are read, since such a file may be a decompression "
-            "bomb: check where it comes from; then cut it into tiles, save it as a tiled TIFF, which predict reads piece "
-            "by piece, or give predict a larger --max-pixels (max_pixels)"
+            "bomb: check where it comes from; then cut it into tiles, save it as a tiled TIFF, which predict reads "
+            "piece by piece, or give predict a larger --max-pixels (max_pixels)"
         )
 
 

@@ -194,13 +194,12 @@ def try_crf(
     data = validation.subset(spread(len(validation), plan.crf_pictures))
     try:
         search = search_crf(
-            best.network,
+            best.engine(),
             best.normalization,
             data,
             pictures=len(data),
             grid=TRIAL_GRID,
             refine_rounds=0,
-            precision=best.precision,
             threads=plan.recipe.threads,
             memory_bytes=this_machine().memory_bytes // 4,
             progress=progress,

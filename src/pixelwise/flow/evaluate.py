@@ -24,6 +24,7 @@ from pixelwise.flow.data_sets import evaluated_split, named, open_named
 from pixelwise.flow.doctor import LabelsFrom, check_command, encoding_of
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.classify import Classification, classify_pictures
+from pixelwise.inference.engine import Wanted
 from pixelwise.inference.evaluate import Evaluation, difference
 from pixelwise.inference.measures import protocols_of
 from pixelwise.inference.views import Scales, views_of
@@ -81,6 +82,8 @@ def evaluate_folder(
     answers: Answers = NOTHING,
     classes: Path | None = None,
     labels: LabelsFrom | None = None,
+    precision: Wanted = None,
+    engine: str = "torch",
     progress: Callable[[int, int], None] | None = None,
 ) -> tuple[str, Evaluation | Classification]:
     """(name of the part, evaluation) of a folder; of class folders it counts whole pictures.
@@ -95,13 +98,14 @@ def evaluate_folder(
         crf: refine the labels with a dense CRF: with the segmenter's own, if it has one, where left out.
         results: a folder for the files that the test server of VOC or Cityscapes takes; pictures need no masks then.
         competition: of VOC's results, "comp5" for a model trained on VOC's pictures alone; "comp6" if left out.
+        precision, engine: see `Segmenter.engine`.
 
     Raises:
         DataError, LabelError, ShapeError: see `open_part`.
         UnknownName: there is no such protocol or paper.
         BadOption: class folders, and an option about masks; or results of another data set.
     """
-    options = _Options(protocol, scales, flip, crf, results, dataset, progress, competition)
+    options = _Options(protocol, scales, flip, crf, results, dataset, progress, competition, precision, engine)
     options.check(labels or trained_with(segmenter))
     opened = open_part(segmenter, folder, dataset=dataset, split=split, answers=answers, classes=classes, labels=labels)
     return opened.name, _evaluated(segmenter, opened, options)
@@ -143,6 +147,8 @@ def compare_on_folder(
     answers: Answers = NOTHING,
     classes: Path | None = None,
     labels: LabelsFrom | None = None,
+    precision: Wanted = None,
+    engine: str = "torch",
     progress: Callable[[int, int], None] | None = None,
 ) -> Comparison:
     """Evaluate two models of the same classes on the same pictures, which neither was trained on where that is known.
@@ -158,7 +164,7 @@ def compare_on_folder(
             f"the two models have different classes, {', '.join(segmenter.labels.names)} and "
             f"{', '.join(other.labels.names)}; compare models of the same classes in the same order"
         )
-    options = _Options(protocol, scales, flip, crf, None, dataset, None)
+    options = _Options(protocol, scales, flip, crf, None, dataset, None, None, precision, engine)
     options.check("masks")
     opened = open_part(
         segmenter,
@@ -196,6 +202,8 @@ class _Options:
     dataset: str | None
     progress: Callable[[int, int], None] | None
     competition: Competition | None = None
+    precision: Wanted = None
+    engine: str = "torch"
 
     def check(self, labels: LabelsFrom) -> None:
         """Refuse what cannot be, before anything is read.
@@ -244,15 +252,8 @@ def _evaluated(segmenter: Segmenter, opened: "OpenedPart", options: _Options) ->
     views, progress = views_of(options.scales, flip=options.flip), options.progress
     segmenter.network.to(this_machine().device)
     if opened.by_folder:
-        segmenter.network.eval()
-        return classify_pictures(
-            segmenter.network,
-            segmenter.normalization,
-            opened.data,
-            precision=segmenter.precision,
-            flip=views.flip,
-            progress=progress,
-        )
+        engine = segmenter.engine(options.precision, options.engine)
+        return classify_pictures(engine, segmenter.normalization, opened.data, flip=views.flip, progress=progress)
     protocol, measures = protocols_of(options.protocol)
     sink: Callable[[Results], object] | None = None
     if options.results is not None:
@@ -273,6 +274,8 @@ def _evaluated(segmenter: Segmenter, opened: "OpenedPart", options: _Options) ->
         measures=measures,
         scales=views,
         crf=options.crf,
+        precision=options.precision,
+        engine=options.engine,
         sink=sink,
         progress=progress,
     )

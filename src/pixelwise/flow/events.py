@@ -56,6 +56,18 @@ class StageBegan:
 
 
 @dataclass(frozen=True)
+class MemberBegan(StageBegan):
+    """Training `number` of `total` of a learning curve begins; `model` says on how many pictures, and which repeat."""
+
+
+@dataclass(frozen=True)
+class MemberMeasured:
+    """A training of a learning curve has this mean IoU on the pictures that all are measured on."""
+
+    mean_iou: float
+
+
+@dataclass(frozen=True)
 class WeightsTaken:
     """The network begins with the weights of a model file; `begun` says which layers."""
 
@@ -89,6 +101,16 @@ class CRFTried:
 
 
 FitEvent = (
-    Started | Understood | Planned | Progressed | StageBegan | WeightsTaken | StepLogged | Validated | Ended | CRFTried
+    Started
+    | Understood
+    | Planned
+    | Progressed
+    | StageBegan
+    | MemberMeasured
+    | WeightsTaken
+    | StepLogged
+    | Validated
+    | Ended
+    | CRFTried
 )
 Tell = Callable[[FitEvent], None]

@@ -85,10 +85,8 @@ def draw_heatmap(
     if image.is_dir():
         raise DataError(f"{image} is a folder; heatmap takes one picture: name one in it")
     pixels = decode_image(image)
-    segmenter.network.to(this_machine().device).eval()
-    heatmap = class_heatmap(
-        segmenter.network, segmenter.normalization, pixels, index, precision=segmenter.precision, name=str(image)
-    )
+    segmenter.network.to(this_machine().device)
+    heatmap = class_heatmap(segmenter.engine(), segmenter.normalization, pixels, index, name=str(image))
     row, column = heatmap.place
     probability = float(heatmap.probability[row, column])
     title = f"Most likely at row {row}, column {column}: {told(probability)}"

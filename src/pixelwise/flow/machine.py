@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+from pixelwise.inference import engine
+
 if sys.platform != "win32":
     import resource
 
@@ -53,13 +55,7 @@ def this_machine() -> Machine:
 
 def fast_bfloat16(machine: Machine) -> bool:
     """Whether bfloat16 is computed by the hardware: then convolutions take about half the time."""
-    if machine.gpu:
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    cpu = torch.backends.cpu.get_cpu_capability()
-    if cpu in ("AVX512", "AMX"):
-        flags = Path("/proc/cpuinfo")
-        return flags.exists() and "avx512_bf16" in flags.read_text()
-    return False
+    return engine.fast_bfloat16(machine.device)
 
 
 def peak_memory_mebibytes() -> float:

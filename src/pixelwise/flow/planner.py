@@ -25,6 +25,7 @@ from pixelwise.flow import class_folders
 from pixelwise.flow.class_folders import Window, as_trained
 from pixelwise.flow.crf_trial import Trial, plan_trial
 from pixelwise.flow.machine import Machine, fast_bfloat16
+from pixelwise.inference.engine import TorchEngine
 from pixelwise.inference.predict import predict_image
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
@@ -603,16 +604,15 @@ def _time_prediction(
     recipe: Recipe, options: dict[str, Any], normalization: Normalization, validation: Dataset, machine: Machine
 ) -> float:
     """Seconds to read and predict a validation picture, after a small one that warms up."""
-    network = _on(machine, build(recipe.model, **options))
-    network.eval()
+    engine = TorchEngine(_on(machine, build(recipe.model, **options)).eval(), recipe.precision)
     times: list[float] = []
     for index in np.unique([0, len(validation) // 2]).tolist():
         start = time.perf_counter()
         image = validation[index].image
         if not times:
-            predict_image(network, normalization, image[:64, :64], precision=recipe.precision)
+            predict_image(engine, normalization, image[:64, :64])
             start = time.perf_counter()
-        predict_image(network, normalization, image, precision=recipe.precision)
+        predict_image(engine, normalization, image)
         times.append(time.perf_counter() - start)
         if times[0] > 2:
             break

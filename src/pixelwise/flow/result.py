@@ -24,12 +24,11 @@ from pixelwise.metrics import Scores
 from pixelwise.report.heat import blended
 from pixelwise.report.outcome import ended, next_commands, stage_told
 from pixelwise.report.thumbnails import small_classes, small_image
-from pixelwise.segmenter import Segmenter
+from pixelwise.segmenter import SAME_LABELS, Segmenter
 from pixelwise.version import VERSION
 
 PICTURES = "pictures"
 THUMBNAIL = 480  # pixels of a picture's longer side, at most
-SAME_LABELS = 0.995  # share of equal labels from which bfloat16 is the model's own precision
 
 _ON = ": this is the best model up to then, and --resume goes on"
 
@@ -61,7 +60,10 @@ def summary(scores: Scores | PictureScores) -> dict[str, Any]:
 
 
 def settle_precision(segmenter: Segmenter, validation: Dataset, pictures: int = 4) -> None:
-    """Keep bfloat16 as the model's own precision only where the labels are those of float32 on a few pictures."""
+    """Keep bfloat16 as the model's own precision only where the labels are those of float32 on a few pictures.
+
+    The share of equal labels is noted in the segmenter.
+    """
     if segmenter.precision == "fp32":
         return
     same = pixels = 0
@@ -73,7 +75,8 @@ def settle_precision(segmenter: Segmenter, validation: Dataset, pictures: int = 
         a, b = (segmenter.predict_dense(middle, precision=p, name=sample.name).labels for p in ("bf16", "fp32"))
         same += int((a == b).sum())
         pixels += a.size
-    if same < SAME_LABELS * pixels:
+    segmenter.same_labels = round(same / max(pixels, 1), 6)
+    if segmenter.same_labels < SAME_LABELS:
         segmenter.precision = "fp32"
 
 
@@ -144,12 +147,7 @@ def coarse_maps(
             if view == "own_map" and picture.target == picture.prediction:
                 continue
             heatmap = class_heatmap(
-                segmenter.network,
-                segmenter.normalization,
-                sample.image,
-                index,
-                precision=segmenter.precision,
-                name=sample.name,
+                segmenter.engine(), segmenter.normalization, sample.image, index, name=sample.name
             ).probability
             size = image.shape[1], image.shape[0]
             small = np.asarray(cv2.resize(heatmap, size, interpolation=cv2.INTER_AREA), np.float32)

@@ -1,5 +1,6 @@
 """The run folder: its files, the lock that holds it, its log and clock, and how a run is interrupted."""
 
+import errno
 import json
 import os
 import signal
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pixelwise.data.archive import archive_stem, is_archive
-from pixelwise.errors import DataError
+from pixelwise.errors import DataError, TrainingError
 
 if sys.platform != "win32":
     import fcntl
@@ -148,16 +149,36 @@ def interruptible() -> Iterator[Callable[[], bool]]:
 
 
 @contextmanager
-def log_file(path: Path) -> Iterator[IO[str]]:
+def log_file(path: Path) -> Iterator[IO[bytes]]:
     """The log to append to; a line that a kill cut short is ended first."""
-    torn = path.exists() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
-    with path.open("a", encoding="utf-8") as log:
+    torn = path.is_file() and path.stat().st_size > 0 and path.read_bytes()[-1:] != b"\n"
+    with path.open("ab", buffering=0) as log:
         if torn:
-            log.write("\n")
+            explained_write(log, "\n", path)
         yield log
 
 
-def log_line(file: IO[str], record: dict[str, Any]) -> None:
-    """Add one JSON object to the log."""
-    file.write(json.dumps(record) + "\n")
-    file.flush()
+def log_line(file: IO[bytes], record: dict[str, Any]) -> None:
+    """Add one JSON object to the log.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    explained_write(file, json.dumps(record) + "\n", Path(file.name))
+
+
+def explained_write(file: IO[bytes], line: str, path: Path) -> None:
+    """Add a line to a file of a run, without a buffer.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
+    content = line.encode()
+    try:
+        if file.write(content) < len(content):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError as error:
+        raise TrainingError(
+            f"{path} could not be written ({error.strerror or error}); the last state and model are kept: make room "
+            "and run again with --resume"
+        ) from error

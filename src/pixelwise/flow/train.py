@@ -33,8 +33,10 @@ from pixelwise.flow.result import (
 from pixelwise.flow.run import LOG, MODEL, PLAN, RESULT, STATE, Clock, log_file, log_line
 from pixelwise.flow.staged import is_done, stage_runs
 from pixelwise.flow.start import START, START_RECORD, begin_from, load_start
+from pixelwise.flow.table import OF_PICTURES, OF_PIXELS, TABLE, table_file
 from pixelwise.inference.classify import Classification, PictureScores, classify_pictures
 from pixelwise.inference.crf_search import CRFSearch
+from pixelwise.inference.engine import TorchEngine
 from pixelwise.inference.evaluate import Evaluation, evaluate_network
 from pixelwise.inference.refine import Refinement
 from pixelwise.metrics import Scores
@@ -148,15 +150,10 @@ def _train_and_report(
     looked_at = parts.validation.subset(spread(len(parts.validation), plan.validate_on))
 
     def validate(candidate: nn.Module) -> Scores | PictureScores:
+        engine = TorchEngine(candidate, recipe.precision)
         if by_folder:
-            return classify_pictures(candidate, plan.normalization, looked_at, precision=recipe.precision).scores
-        return evaluate_network(
-            candidate,
-            plan.normalization,
-            looked_at,
-            precision=recipe.precision,
-            rank_pictures=False,
-        ).scores
+            return classify_pictures(engine, plan.normalization, looked_at).scores
+        return evaluate_network(engine, plan.normalization, looked_at, rank_pictures=False).scores
 
     segmenter = Segmenter(
         network,
@@ -170,7 +167,12 @@ def _train_and_report(
     )
     tuned = _stored_by_hand(run / MODEL) if resume else None
     outcome, speeds, step = "finished", [], 0
-    with clock.part("training"), log_file(run / LOG) as log:
+    measures = OF_PICTURES if by_folder else OF_PIXELS
+    with (
+        clock.part("training"),
+        log_file(run / LOG) as log,
+        table_file(run / TABLE, recipe, resume=resume, measures=measures) as add_row,
+    ):
 
         def should_stop(seconds: float) -> str | None:
             if interrupted():
@@ -197,7 +199,9 @@ def _train_and_report(
                 speeds.append(event.images_per_second)
             else:
                 outcome, step = event.reason, event.step
-            log_line(log, log_record(event))
+            record = log_record(event)
+            log_line(log, record)
+            add_row(record)
             tell(event)
     if not (run / MODEL).exists():
         raise TrainingError(f"no model was kept in {run}: no validation was reached; give the run more time or steps")
@@ -227,10 +231,9 @@ def _train_and_report(
             classify_pictures if by_folder else partial(evaluate_network, refinement=best.refinement)
         )
         evaluation = measure(
-            best.network,
+            best.engine(),
             best.normalization,
             data,
-            precision=best.precision,
             progress=lambda done, total: tell(Progressed("evaluating", done, total)),
         )
         protocol = evaluation.protocol

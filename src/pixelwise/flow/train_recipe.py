@@ -1,8 +1,8 @@
 """Train by a published recipe, or an edited one: data opened, stages trained one after the other, the last evaluated.
 
 A run folder holds recipe.yaml, resolved and written before step 0, and what a fit's has: model.safetensors, log.jsonl,
-state.pt, result.json and report.html; each stage but the last has its own in stages/NAME. The recipe is also the first
-line of each log, so that one that was changed since is noticed.
+log.csv, state.pt, result.json and report.html; each stage but the last has its own in stages/NAME. The recipe is also
+the first line of each log, so that one that was changed since is noticed.
 """
 
 import inspect
@@ -32,10 +32,12 @@ from pixelwise.flow.plan import Plan
 from pixelwise.flow.planner import MEMORY_SHARE
 from pixelwise.flow.pretrained import SECONDS
 from pixelwise.flow.recipe_data import JoinedDataset, open_data
-from pixelwise.flow.result import best_and_worst, examples, summary
+from pixelwise.flow.result import best_and_worst, examples, settle_precision, summary
 from pixelwise.flow.run import LOG, MODEL, RESULT, STATE, Clock, alone_in, interruptible, log_file, log_line, run_folder
 from pixelwise.flow.start import START_RECORD, Begun, begin_from, load_start
+from pixelwise.flow.table import TABLE, table_file
 from pixelwise.flow.train import log_record, save_model
+from pixelwise.inference.engine import TorchEngine, fast_bfloat16
 from pixelwise.inference.evaluate import Evaluation, evaluate_network
 from pixelwise.inference.views import views_of
 from pixelwise.labels import LabelSet
@@ -338,9 +340,8 @@ class _Training:
         )
 
         def validate(candidate: nn.Module) -> Scores:
-            return evaluate_network(
-                candidate, normalization, looked_at, precision=recipe.precision, rank_pictures=False
-            ).scores
+            engine = TorchEngine(candidate, recipe.precision)
+            return evaluate_network(engine, normalization, looked_at, rank_pictures=False).scores
 
         segmenter = Segmenter(
             network,
@@ -353,7 +354,11 @@ class _Training:
         )
         speeds: list[float] = []
         outcome, step = "finished", 0
-        with clock.part("training"), log_file(home / LOG) if self.processes.leads else nullcontext() as log:
+        with (
+            clock.part("training"),
+            log_file(home / LOG) if self.processes.leads else nullcontext() as log,
+            table_file(home / TABLE, recipe, resume=resume) as add_row,
+        ):
             if log is not None:
                 log_line(log, {"event": "start", "resumed": resume, "recipe": self.recipe.to_record()})
             for event in train(
@@ -377,7 +382,9 @@ class _Training:
                 else:
                     outcome, step = event.reason, event.step
                 if log is not None:
-                    log_line(log, log_record(event))
+                    record = log_record(event)
+                    log_line(log, record)
+                    add_row(record)
                 self.tell(event)
         if not self.processes.told((home / MODEL).exists()):
             raise TrainingError(f"no model was kept in {home}: no validation was reached; give the run more steps")
@@ -412,6 +419,7 @@ class _Training:
         best, recipe = trained.segmenter, self.recipe
         best.network.to(self.machine.device)
         data = open_data(recipe.evaluation, self.root, best.normalization.channels)
+        self.settle(best)
         with clock.part("evaluating"):
             evaluation = evaluate_pictures(
                 best,
@@ -431,6 +439,14 @@ class _Training:
         save_model(best, self.run / MODEL)
         _write_result(result, trained, data, self.root, self.machine.describe(), clock.parts)
         return replace(result, report=write_report(self.run))
+
+    def settle(self, best: Segmenter) -> None:
+        """Compare bfloat16 with float32 on validation pictures, where it is fast or the network was trained in it."""
+        if self.processes.leads:
+            if fast_bfloat16(self.machine.device):
+                best.precision = "bf16"
+            settle_precision(best, open_data(self.recipe.validation, self.root, best.normalization.channels))
+        best.precision, best.same_labels = self.processes.told((best.precision, best.same_labels))
 
 
 @dataclass(frozen=True)

@@ -125,15 +125,14 @@ def tune_crf(
             "tune on data with the same classes in the same order"
         )
     machine = this_machine()
-    segmenter.network.to(machine.device).eval()
+    segmenter.network.to(machine.device)
     began = time.monotonic()
     search = search_crf(
-        segmenter.network,
+        segmenter.engine(),
         segmenter.normalization,
         opened.data,
         pictures=pictures,
         grid=_grid_with(segmenter.refinement),
-        precision=segmenter.precision,
         memory_bytes=machine.memory_bytes // 4,
         progress=progress,
     )

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pixelwise.data.sample import Dataset, Sample, adapt_channels
 from pixelwise.errors import DataError
-from pixelwise.inference.predict import Precision, predict_head, tiles, tiling
+from pixelwise.inference.engine import Engine, Predictor, engine_of
+from pixelwise.inference.predict import predict_head
+from pixelwise.inference.tiles import plan_of
 from pixelwise.layers.normalization import Normalization
 
 
@@ -154,11 +155,10 @@ class Classification:
 
 
 def classify_image(
-    network: nn.Module,
+    predictor: Predictor,
     normalization: Normalization,
     image: NDArray[Any],
     *,
-    precision: Precision = "fp32",
     flip: bool = False,
     name: str = "image",
 ) -> NDArray[np.float64]:
@@ -169,26 +169,25 @@ def classify_image(
     Raises:
         ShapeError: the picture's channels are not the network's.
     """
+    engine = engine_of(predictor)
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)
-    side, margin, step = tiling(network)
-    if image.shape[0] * image.shape[1] > side * side:
+    plan = plan_of(engine, normalization, (image.shape[0], image.shape[1]))
+    if len(plan.tiles) > 1:
         areas, parts = [], []
-        for window, inner, _ in tiles((image.shape[0], image.shape[1]), side, margin, step):
+        for window, inner, _ in plan.tiles:
             areas.append(math.prod(span.stop - span.start for span in inner))
-            parts.append(_mean(network, normalization, image[window], precision, flip))
+            parts.append(_mean(engine, normalization, image[window], flip))
         return np.average(parts, 0, areas)
-    return _mean(network, normalization, image, precision, flip)
+    return _mean(engine, normalization, image, flip)
 
 
-def _mean(
-    network: nn.Module, normalization: Normalization, image: NDArray[Any], precision: Precision, flip: bool
-) -> NDArray[np.float64]:
+def _mean(engine: Engine, normalization: Normalization, image: NDArray[Any], flip: bool) -> NDArray[np.float64]:
     """(K,) mean probabilities over the cells of one view, or of it and its mirror image."""
     views = [image, image[:, ::-1]] if flip else [image]
     means = []
     for view in views:
-        head = predict_head(network, normalization, view, precision=precision)
+        head = predict_head(engine, normalization, view)
         with torch.inference_mode():
             scores = head.scores.double()
             probabilities = scores.softmax(1) if head.kind == "logits" else scores
@@ -198,18 +197,17 @@ def _mean(
 
 
 def classify_pictures(
-    network: nn.Module,
+    predictor: Predictor,
     normalization: Normalization,
     dataset: Dataset,
     *,
-    precision: Precision = "fp32",
     flip: bool = False,
     progress: Callable[[int, int], None] | None = None,
 ) -> Classification:
     """Classify every picture of a data set whose targets are full of one class each.
 
     Args:
-        network: in evaluation mode.
+        predictor: an engine, or a network in evaluation mode.
         progress: called with (done, all) after each picture.
 
     Raises:
@@ -217,13 +215,14 @@ def classify_pictures(
     """
     if len(dataset) == 0:
         raise DataError("there is nothing to evaluate on: the data set has no pictures")
+    engine = engine_of(predictor)
     pictures, targets, rows = [], [], []
     seconds, pixels = 0.0, 0
     for index in range(len(dataset)):
         sample = dataset[index]
         target = class_of(sample)
         start = time.perf_counter()
-        mean = classify_image(network, normalization, sample.image, precision=precision, flip=flip, name=sample.name)
+        mean = classify_image(engine, normalization, sample.image, flip=flip, name=sample.name)
         seconds += time.perf_counter() - start
         pixels += sample.image.shape[0] * sample.image.shape[1]
         best = int(mean.argmax())

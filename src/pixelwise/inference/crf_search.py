@@ -42,22 +42,20 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from pixelwise.crf.parameters import CRFParameters
 from pixelwise.data.levels import to_levels
 from pixelwise.data.sample import Dataset, adapt_channels, spread
 from pixelwise.errors import BadOption, DataError
+from pixelwise.inference.engine import Engine, Predictor, engine_of
 from pixelwise.inference.predict import (
     REFINED,
-    Precision,
-    Window,
     full_probabilities,
     label_type,
     predict_head,
-    windows_of,
 )
 from pixelwise.inference.refine import Refinement, picture_digest
+from pixelwise.inference.tiles import Window, windows_of
 from pixelwise.labels import LabelSet
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
@@ -188,7 +186,7 @@ class CRFSearch:
 
 
 def search_crf(
-    network: nn.Module,
+    predictor: Predictor,
     normalization: Normalization,
     dataset: Dataset,
     *,
@@ -196,7 +194,6 @@ def search_crf(
     grid: Grid = PAPER_GRID,
     refine_rounds: int = 2,
     steps: int = 10,
-    precision: Precision = "fp32",
     seed: int = 0,
     threads: int | None = None,
     memory_bytes: int = MEMORY,
@@ -205,7 +202,7 @@ def search_crf(
     """The best settings of a dense CRF behind a network; see the module for how they are found.
 
     Args:
-        network: in evaluation mode.
+        predictor: an engine, or a network in evaluation mode.
         dataset: pictures with masks that the network was not trained on.
         pictures: at most so many, spread evenly over the data set.
         refine_rounds: around the grid's best; an axis of the grid with a single value is left as it is.
@@ -232,7 +229,7 @@ def search_crf(
     workers = available_threads(threads)
     wanted = min(pictures, len(dataset))
     meter = _Meter(progress or (lambda done, total: None), _total(wanted, grid, refine_rounds))
-    seen, void = _see(network, normalization, dataset, wanted, precision, memory_bytes, meter)
+    seen, void = _see(engine_of(predictor), normalization, dataset, wanted, memory_bytes, meter)
     if not seen:
         raise DataError(
             f"no labeled pixel is in the {void} picture{'s' if void != 1 else ''} that a CRF was to be tuned on: all "
@@ -372,11 +369,10 @@ def _mean_iou(counts: NDArray[Any]) -> NDArray[np.float64]:
 
 
 def _see(
-    network: nn.Module,
+    engine: Engine,
     normalization: Normalization,
     dataset: Dataset,
     wanted: int,
-    precision: Precision,
     memory_bytes: int,
     meter: _Meter,
 ) -> tuple[list[_Seen], int]:
@@ -401,7 +397,7 @@ def _see(
             void += 1
         else:
             place += 1
-            seen.append(_see_picture(network, normalization, sample.image, target, labels, precision, sample.name))
+            seen.append(_see_picture(engine, normalization, sample.image, target, labels, sample.name))
             while len(seen) > 1 and sum(picture.bytes for picture in seen) > memory_bytes:
                 stride *= 2
                 seen = seen[::2]
@@ -410,12 +406,11 @@ def _see(
 
 
 def _see_picture(
-    network: nn.Module,
+    engine: Engine,
     normalization: Normalization,
     image: NDArray[Any],
     target: NDArray[Any],
     labels: LabelSet,
-    precision: Precision,
     name: str,
 ) -> _Seen:
     image = adapt_channels(image, normalization.channels, name=name)
@@ -424,8 +419,8 @@ def _see_picture(
     fixed = normalization.of(image)
     prediction = np.empty(image.shape[:2], label_type(labels.num_classes))
     parts = []
-    for window, inner, place in windows_of(network, fixed, (image.shape[0], image.shape[1])):
-        found = predict_head(network, fixed, image[window], precision=precision)
+    for window, inner, place in windows_of(engine, fixed, (image.shape[0], image.shape[1])):
+        found = predict_head(engine, fixed, image[window])
         head = Head(found.scores.float().cpu(), found.resampling, found.kind)
         prediction[place] = head.resampling.argmax(head.scores)[0].numpy()[inner]
         parts.append(_Part(head, window, inner, place))

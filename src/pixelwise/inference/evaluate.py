@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from pixelwise.data.sample import Dataset, adapt_channels
 from pixelwise.errors import BadOption, DataError, LabelError
+from pixelwise.inference.engine import Engine, Predictor, engines_of
 from pixelwise.inference.measures import MEASURES, PLAIN, Measured
-from pixelwise.inference.predict import Precision, predict_heads, predict_image
+from pixelwise.inference.predict import predict_heads, predict_image
 from pixelwise.inference.refine import Refinement, picture_digest
 from pixelwise.inference.views import ONCE, Views
 from pixelwise.labels import LabelSet
@@ -134,11 +134,10 @@ def usual_protocol(dataset: Dataset) -> Protocol:
 
 
 def evaluate_network(
-    network: nn.Module,
+    predictor: Predictor | Sequence[Predictor],
     normalization: Normalization,
     dataset: Dataset,
     *,
-    precision: Precision = "fp32",
     flip: bool = False,
     views: Views = ONCE,
     refinement: Refinement | None = None,
@@ -153,7 +152,7 @@ def evaluate_network(
     Several processes (`pixelwise.processes`) each take a part of the pictures, and all have the scores of all.
 
     Args:
-        network: in evaluation mode.
+        predictor: an engine, or a network in evaluation mode; or several, whose probabilities are averaged.
         flip: average the probabilities with those of the mirrored pictures.
         views: scales, mirrored pictures and windows, as `predict_image` takes them.
         refinement: a CRF behind the network.
@@ -178,8 +177,9 @@ def evaluate_network(
             "several processes count pictures by a protocol alone; for further measures and result files run one: "
             "leave out torchrun"
         )
+    engines = engines_of(predictor)
     views = replace(views, flip=True) if flip and not views.flip else views
-    protocol, notes = _with_heads(protocol, network, normalization, dataset)
+    protocol, notes = _with_heads(protocol, engines[0], normalization, dataset)
     accumulator = protocol.accumulator(dataset.labels)
     labels = dataset.labels["labels"]
     instances, told = _instances(dataset, accumulator)
@@ -205,10 +205,9 @@ def evaluate_network(
                 )
             start = time.perf_counter()
             found = predict_image(
-                network,
+                engines,
                 normalization,
                 sample.image,
-                precision=precision,
                 views=views,
                 refinement=refinement,
                 more=more,
@@ -258,12 +257,12 @@ def evaluate_network(
 
 
 def _with_heads(
-    protocol: Protocol, network: nn.Module, normalization: Normalization, dataset: Dataset
+    protocol: Protocol, engine: Engine, normalization: Normalization, dataset: Dataset
 ) -> tuple[Protocol, tuple[str, ...]]:
     """The protocol without the heads that the network or the data set does not have, and what to say of them."""
     if not protocol.heads:
         return protocol, ()
-    given = predict_heads(network, normalization, np.zeros((32, 32, normalization.channels), np.uint8))
+    given = predict_heads(engine, normalization, np.zeros((32, 32, normalization.channels), np.uint8))
     missing = {
         head: "the network" if head not in given else "the data set"
         for head, _ in protocol.heads

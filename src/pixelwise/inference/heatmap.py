@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
 
 from pixelwise.data.sample import adapt_channels
 from pixelwise.errors import WeightsError
-from pixelwise.inference.predict import Precision, predict_head, probabilities_of, windows_of
+from pixelwise.inference.engine import Predictor, engine_of
+from pixelwise.inference.fusion import probabilities_of
+from pixelwise.inference.predict import predict_head
+from pixelwise.inference.tiles import windows_of
 from pixelwise.layers.normalization import Normalization
 
 BAND = 2**23  # probabilities that are held at a time
@@ -36,21 +38,19 @@ class Heatmap:
 
 
 def class_heatmap(
-    network: nn.Module,
+    predictor: Predictor,
     normalization: Normalization,
     image: NDArray[Any],
     index: int,
     *,
-    precision: Precision = "fp32",
     tile: int | None = None,
     name: str = "image",
 ) -> Heatmap:
     """The probability of a class at every pixel of a picture (H, W, C).
 
     Args:
-        network: in evaluation mode.
+        predictor: an engine, or a network in evaluation mode.
         index: of the class.
-        precision: "bf16" runs convolutions in bfloat16.
         tile: pictures with more than tile² pixels are cut into tiles of this size; `tiling` if left out.
         name: of the picture, for errors.
 
@@ -58,13 +58,14 @@ def class_heatmap(
         ShapeError: the picture's channels are not the network's.
         WeightsError: a probability is no number.
     """
+    engine = engine_of(predictor)
     image = adapt_channels(image, normalization.channels, name=name)
     normalization = normalization.of(image)
     height, width = image.shape[:2]
     probability = np.empty((height, width), np.float32)
     peaks: NDArray[np.float32] = np.zeros(1, np.float32)
-    for window, inner, place in windows_of(network, normalization, (height, width), tile):
-        head = predict_head(network, normalization, image[window], precision=precision)
+    for window, inner, place in windows_of(engine, normalization, (height, width), tile):
+        head = predict_head(engine, normalization, image[window])
         rows, columns = inner
         band = max(1, BAND // (head.scores.shape[1] * head.resampling.image_size[1]))
         for top in range(rows.start, rows.stop, band):

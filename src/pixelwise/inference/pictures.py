@@ -1,5 +1,7 @@
-"""What a prediction looks like on disk: palette PNG, overlay, confidence, polygons."""
+"""What a prediction looks like on disk: palette PNG, overlay, grey maps, polygons."""
 
+import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -7,6 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
+from PIL.PngImagePlugin import PngInfo
 
 from pixelwise.files import replacing
 from pixelwise.labels import LabelSet
@@ -58,7 +61,7 @@ def overlay(
     plain = [
         i
         for i, (name, color) in enumerate(zip(label_set.names, label_set.palette, strict=True))
-        if _is_background(name) or color == (0, 0, 0)
+        if is_background(name) or color == (0, 0, 0)
     ]
     shown = ~np.isin(labels, [label_set.void, *plain])
     colors = label_set.colored(labels)
@@ -82,7 +85,31 @@ def errors_picture(image: NDArray[Any], labels: NDArray[Any], target: NDArray[An
 
 def confidence_png(confidence: NDArray[np.float32]) -> PillowImage.Image:
     """Probability 0–1 as grey 0–255."""
-    return PillowImage.fromarray((confidence * 255 + 0.5).clip(0, 255).astype(np.uint8), "L")
+    return _grey(confidence, 1.0, "probability of the chosen class: 0 is 0, 255 is 1")
+
+
+def entropy_png(entropy: NDArray[np.float32], num_classes: int) -> PillowImage.Image:
+    """Entropy, as a share of the most that K classes can have, as grey: 0 is none, 255 is ln K nats."""
+    return _grey(entropy, 1.0, f"entropy: 0 is 0, 255 is ln {num_classes} = {math.log(num_classes):.4f} nats")
+
+
+def uncertainty_png(uncertainty: NDArray[np.float32], num_classes: int) -> PillowImage.Image:
+    """The variance of Monte-Carlo samples, averaged over K classes, by its square root as grey.
+
+    255 is the most that there can be, a variance of (K − 1) / K²: each sample is sure, and all classes come equally
+    often. The square root is taken since most variances are far below that.
+    """
+    most = math.sqrt(max(num_classes - 1, 1)) / num_classes
+    return _grey(
+        np.sqrt(uncertainty.clip(0)), most, f"root of the mean variance of the probabilities: 0 is 0, 255 is {most:.4f}"
+    )
+
+
+def _grey(values: NDArray[np.float32], most: float, scale: str) -> PillowImage.Image:
+    """Values 0…most as grey 0–255; the scale is stored as the PNG's description."""
+    picture = PillowImage.fromarray((values * (255 / most) + 0.5).clip(0, 255).astype(np.uint8), "L")
+    picture.info["Description"] = scale
+    return picture
 
 
 def polygons(labels: NDArray[Any], label_set: LabelSet) -> dict[str, Any]:
@@ -91,15 +118,26 @@ def polygons(labels: NDArray[Any], label_set: LabelSet) -> dict[str, Any]:
     Each feature is one connected area (pixels that touch by a corner belong together) with its holes. Rings run along
     the pixels' edges, so the area of a feature is its number of pixels. A class called background is left out.
     """
-    features = []
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"class": label_set.names[index], "class_index": index},
+            "geometry": {"type": "Polygon", "coordinates": rings},
+        }
+        for index, rings in outlines(labels, label_set)
+    ]
+    return {"type": "FeatureCollection", "features": features}
+
+
+def outlines(labels: NDArray[Any], label_set: LabelSet) -> Iterator[tuple[int, list[list[list[int]]]]]:
+    """(class, rings) of each connected area as in `polygons`: closed rings of corners (x, y), the outer one first."""
+    counts = np.bincount(labels.ravel(), minlength=label_set.num_classes)
     for index, name in enumerate(label_set.names):
-        if _is_background(name):
+        if not counts[index] or is_background(name):
             continue
         # in twice the size, the outermost half pixels are the edges: 2i → i, 2i + 1 → i + 1
         mask = (labels == index).astype(np.uint8).repeat(2, 0).repeat(2, 1)
         found, tree = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE)
-        if tree is None:
-            continue
         for i, (_, _, child, parent) in enumerate(tree[0]):
             if parent >= 0:
                 continue
@@ -107,14 +145,7 @@ def polygons(labels: NDArray[Any], label_set: LabelSet) -> dict[str, Any]:
             while child >= 0:
                 rings.append(_ring(found[child]))
                 child = tree[0][child][0]
-            features.append(
-                {
-                    "type": "Feature",
-                    "properties": {"class": name, "class_index": index},
-                    "geometry": {"type": "Polygon", "coordinates": rings},
-                }
-            )
-    return {"type": "FeatureCollection", "features": features}
+            yield index, rings
 
 
 def _ring(contour: NDArray[Any]) -> list[list[int]]:
@@ -124,14 +155,19 @@ def _ring(contour: NDArray[Any]) -> list[list[int]]:
     return [*ring, ring[0]]
 
 
-def _is_background(name: str) -> bool:
+def is_background(name: str) -> bool:
     """A class that stands for "nothing here"."""
     return name.strip("_ ").lower() in ("background", "bg")
 
 
 def write_picture(picture: PillowImage.Image | NDArray[np.uint8], path: Path, **options: Any) -> None:
-    """Write a picture as JPEG or PNG, by its name, whole or not at all."""
+    """Write a picture as JPEG or PNG, by its name, whole or not at all; a PNG with its description, if it has one."""
     if isinstance(picture, np.ndarray):
         picture = PillowImage.fromarray(picture)
+    jpeg = path.suffix.lower() in (".jpg", ".jpeg")
+    if not jpeg and "Description" in picture.info:
+        told = PngInfo()
+        told.add_text("Description", picture.info["Description"])
+        options = {"pnginfo": told, **options}
     with replacing(path) as beside:
-        picture.save(beside, format="JPEG" if path.suffix.lower() in (".jpg", ".jpeg") else "PNG", **options)
+        picture.save(beside, format="JPEG" if jpeg else "PNG", **options)

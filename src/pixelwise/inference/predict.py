@@ -1,39 +1,34 @@
-"""Predict: a picture of any size → classes, with confidence where it is asked for.
+"""Predict: a picture of any size → classes, with confidence, entropy and uncertainty where they are asked for.
 
-A picture that fits goes through the network whole. A larger one goes in overlapping tiles, of which only the inner
-part is kept, so memory is bounded by the tile and not by the picture. A CRF works on the same tiles, and so do several
-views of a picture (`inference.views`). Where the normalization has a size, the picture is brought to it whole, and its
-scores are brought back to the picture's pixels linearly.
+A picture that fits goes through the network whole. A larger one goes in overlapping tiles (`inference.tiles`), so
+memory is bounded by the tile and not by the picture. A CRF works on the same tiles, and so do several views of a
+picture (`inference.views`). Where the normalization has a size, the picture is brought to it whole, and its scores are
+brought back to the picture's pixels linearly. Several networks and samples of dropouts are averaged as probabilities
+(`inference.fusion`).
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
-from itertools import pairwise
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from pixelwise.data.sample import adapt_channels
 from pixelwise.errors import BadOption, DataError, WeightsError
+from pixelwise.inference.engine import Predictor, engine_of, engines_of
+from pixelwise.inference.fusion import BAND, Look, Sampling, Seen, Voice, scores_of, see
 from pixelwise.inference.refine import Refinement, refine
-from pixelwise.inference.views import BAND, ONCE, Run, Views, resized, see
-from pixelwise.inference.views import probabilities_of as probabilities_of
+from pixelwise.inference.tiles import MARGIN, TILE, Plan, Window, blended, plan_of, tiles, tiling
+from pixelwise.inference.views import ONCE, Views, resized
 from pixelwise.labels import VOID
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 from pixelwise.layers.resample import Resampling
 
-Precision = Literal["fp32", "bf16"]
-
-# A tile of 1024² at 64 channels in float32 is 256 MiB for the widest map of a U-Net: a few of them fit anywhere.
-TILE = 1024
-MARGIN = 128  # pixels of context around the kept part of a tile
 REFINED = 2**27  # probabilities that a CRF gets at a time, 512 MiB; it works with about six times as much
 LARGEST_SCALE = 2.0  # up to here a tile goes through the network at its whole size
 
@@ -47,27 +42,29 @@ class DensePrediction:
         confidence: (H, W) float32 probability 0–1 of that class, behind a CRF its marginal; or None where it was not
             asked for.
         more: {head: (H, W) classes} of further heads that were asked for.
+        entropy: (H, W) float32 of the same probabilities, −Σ p ln p / ln K: 0 for a sure pixel, 1 where all K classes
+            are as likely; or None where it was not asked for.
+        uncertainty: (H, W) float32 variance over samples of the dropouts, averaged over the classes; 0 where all
+            samples say the same, always below 1/K; or None without samples. A CRF does not change it.
     """
 
     labels: NDArray[Any]
     confidence: NDArray[np.float32] | None
     more: Mapping[str, NDArray[Any]] = field(default_factory=dict)
-
-
-def precision_context(device: torch.device, precision: Precision) -> AbstractContextManager[Any]:
-    """Automatic mixed precision in bfloat16, or nothing."""
-    return torch.autocast(device.type, torch.bfloat16) if precision == "bf16" else nullcontext()
+    entropy: NDArray[np.float32] | None = None
+    uncertainty: NDArray[np.float32] | None = None
 
 
 def predict_image(
-    network: nn.Module,
-    normalization: Normalization,
+    predictor: Predictor | Sequence[Predictor],
+    normalization: Normalization | Sequence[Normalization],
     image: NDArray[Any],
     *,
-    precision: Precision = "fp32",
     flip: bool = False,
     views: Views = ONCE,
     confidence: bool = False,
+    entropy: bool = False,
+    sampling: Sampling | None = None,
     tile: int | None = None,
     refinement: Refinement | None = None,
     more: Sequence[str] = (),
@@ -79,12 +76,15 @@ def predict_image(
     pixel near the border of the kept part may receive nothing; with σα below the margin that is little.
 
     Args:
-        network: in evaluation mode.
-        precision: "bf16" runs convolutions in bfloat16.
+        predictor: an engine, or a network in evaluation mode; or several, whose probabilities are averaged.
+        normalization: of the network; one for all, or one for each.
         flip: average the probabilities with those of the mirrored picture.
         views: scales, mirrored pictures and windows whose scores or probabilities are fused; with windows a picture is
             only cut into tiles where its probabilities are more than 2²⁷.
         confidence: give the probability of the chosen class, too.
+        entropy: give the entropy of the probabilities, too.
+        sampling: Monte-Carlo dropout: classes, confidence and entropy are of the mean over the samples, and their
+            variance is given as uncertainty.
         tile: pictures with more than tile² pixels are cut into tiles of this size; `tiling` if left out.
         refinement: a CRF behind the network; the labels are those of the largest marginals. With so many classes that
             a tile has more than 2²⁷ probabilities it works on smaller ones.
@@ -95,138 +95,215 @@ def predict_image(
         ShapeError: the picture's channels are not the network's.
         DataError: there is a CRF, and a pixel is no number.
         WeightsError: there is a CRF, and the network gives probabilities that are no numbers.
-        BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels.
+        BadOption: there is a CRF, and its widths are too narrow for the range of the picture's levels; or networks of
+            other numbers of classes are to be averaged; or a network to be sampled has no dropout.
     """
-    image = adapt_channels(image, normalization.channels, name=name)
+    engines = engines_of(predictor)
+    given = [normalization] * len(engines) if isinstance(normalization, Normalization) else list(normalization)
+    image = adapt_channels(image, given[0].channels, name=name)
     if refinement is not None and not np.isfinite(image).all():
         raise DataError(
             f"{name} has pixels that are no numbers, whose colors a CRF cannot compare; mend it, or leave the CRF out "
             "with --no-crf (crf=False)"
         )
-    normalization = normalization.of(image)  # a tile is seen in the light of its picture
-    height, width = image.shape[:2]
+    # a tile is seen in the light of its picture
+    voices = [Voice(engine, own.of(image)) for engine, own in zip(engines, given, strict=True)]
     views = replace(views, flip=True) if flip and not views.flip else views
-    run = Run(network, normalization, partial(precision_context, next(network.parameters()).device, precision))
-
-    def predict(part: NDArray[Any]) -> DensePrediction:
-        if not views.once:
-            probabilities = see(run, part, normalization, views, more=more)
-            return _fused(probabilities, part, refinement, confidence, name)
-        heads = predict_heads(network, normalization, part, precision=precision)
-        mirrored = predict_heads(network, normalization, part[:, ::-1], precision=precision) if views.flip else None
-        head, other = _first(heads), None if mirrored is None else _first(mirrored)
-        others = {key: _best(heads[key], None if mirrored is None else mirrored[key], False).labels for key in more}
-        if refinement is not None:
-            return replace(_refined(head, other, part, refinement, confidence, name), more=others)
-        return replace(_best(head, other, confidence), more=others)
-
-    windows = list(_windows(run, normalization, (height, width), tile, views))
-    if len(windows) == 1:
-        return predict(image)
-    labels: dict[str, NDArray[Any]] = {}
-    sure = np.empty((height, width), np.float32) if confidence else None
-    for window, inner, place in windows:
-        part = predict(image[window])
-        for key, found in {"": part.labels, **part.more}.items():
-            labels.setdefault(key, np.empty((height, width), found.dtype))[place] = found[inner]
-        if sure is not None and part.confidence is not None:
-            sure[place] = part.confidence[inner]
-    return DensePrediction(labels.pop(""), sure, labels)
+    height, width = image.shape[:2]
+    plan = plan_for(voices, (height, width), tile, views, sampling)
+    answer = Answer((height, width), confidence, entropy)
+    tell(
+        answer,
+        plan,
+        voices,
+        lambda window: image[window],
+        views=views,
+        sampling=sampling,
+        refinement=refinement,
+        more=more,
+        name=name,
+    )
+    return answer.result()
 
 
-Window = tuple[slice, slice]
-
-
-def tiling(network: nn.Module) -> tuple[int, int, int]:
-    """The side of a tile, its margin, and what its first row and column are multiples of: the network's, or ours."""
-    own: tuple[int, int, int] | None = getattr(network, "tiling", None)
-    return own or (TILE, MARGIN, 1)
-
-
-def windows_of(
-    network: nn.Module, normalization: Normalization, size: tuple[int, int], tile: int | None = None
-) -> Iterator[tuple[Window, Window, Window]]:
-    """As `tiles`, of a picture of a size as the network takes it: a single one if that has at most tile² pixels.
-
-    One that is brought to the normalization's size is never cut.
-    """
-    largest, margin, step = tiling(network)
-    if normalization.size is not None:
-        tile = max(size)
-    side = tile or largest
-    yield from tiles(size, max(size) if size[0] * size[1] <= side * side else side, margin, step)
-
-
-def _windows(
-    run: Run, normalization: Normalization, size: tuple[int, int], tile: int | None, views: Views
-) -> Iterator[tuple[Window, Window, Window]]:
-    """The tiles of a picture that is seen in some way; of several views the fused values must fit, too."""
-    if views.once:
-        yield from windows_of(run.network, normalization, size, tile)
-        return
-    if normalization.size is not None:
-        yield from tiles(size, max(size), 0)
-        return
-    largest, margin, step = tiling(run.network)
-    side = int((tile or largest) * min(1.0, LARGEST_SCALE / views.growth))
-    if views.window is not None and tile is None:
-        side = max(size)
-    pixels = math.prod(size)
-    if pixels * VOID > REFINED:
-        count = sum(head.scores.shape[1] for head in run(torch.zeros(1, run.normalization.channels, 64, 64)).values())
-        if count * min(pixels, side * side) > REFINED:
-            side = max(math.isqrt(REFINED // count), 4 * margin)
-    yield from tiles(size, max(size) if pixels <= side * side else side, min(margin, side // 4), step)
-
-
-def tiles(size: tuple[int, int], tile: int, margin: int, step: int = 1) -> Iterator[tuple[Window, Window, Window]]:
-    """(window in the picture, kept part in the window, its place in the picture) of tiles that cover a picture once.
+def tell(
+    answer: "Answer",
+    plan: Plan,
+    voices: Sequence[Voice],
+    read: Callable[[Window], NDArray[Any]],
+    *,
+    views: Views,
+    sampling: Sampling | None = None,
+    refinement: Refinement | None = None,
+    more: Sequence[str] = (),
+    name: str = "image",
+    reached: Callable[[int, int], None] = lambda row, number: None,
+) -> None:
+    """Fill an answer with what voices say of a picture, tile by tile.
 
     Args:
-        step: windows begin at multiples of it, and are as much larger.
-
-    >>> [place for _, _, place in tiles((4, 10), 6, 1)]
-    [(slice(0, 4, None), slice(0, 5, None)), (slice(0, 4, None), slice(5, 10, None))]
+        read: the pixels (h, w, C) of a window.
+        reached: called before each tile, with the row above which all is told, and the tile's number.
     """
-    for rows in _spans(size[0], tile, margin, step):
-        for columns in _spans(size[1], tile, margin, step):
-            window, inner, place = zip(rows, columns, strict=True)
-            yield window, inner, place
+    numbers = iter(range(len(plan.tiles)))
+    before = plan.ramp // 2
 
+    def seen(window: Window) -> tuple[Seen, NDArray[Any]]:
+        number = next(numbers)
+        reached(max(plan.tiles[number][2][0].start - before, 0), number)
+        image = read(window)
+        found = see(voices, image, views, more=more, sampling=sampling)
+        answer.open(found)
+        return found, image
 
-def _spans(length: int, tile: int, margin: int, step: int) -> Iterator[tuple[slice, slice, slice]]:
-    """The same along one axis: equal steps, each window of the same length."""
-    if length <= tile:
-        yield slice(0, length), slice(0, length), slice(0, length)
+    if len(plan.tiles) > 1 and plan.ramp and refinement is None:
+        for place, values in blended(plan, lambda window: seen(window)[0].bands()):
+            answer.put(values, place)
         return
-    count = -(-(length - 2 * margin) // (tile - 2 * margin))
-    edges = [round(margin + i * (length - 2 * margin) / count) for i in range(count + 1)]
-    edges[0], edges[-1] = 0, length
-    for start, stop in pairwise(edges):
-        end = min(max(start - margin, 0), length - tile) + tile
-        low = (end - tile) // step * step
-        yield slice(low, end), slice(start - low, stop - low), slice(start, stop)
+    for window, inner, place in plan.tiles:
+        found, image = seen(window)
+        look = found.alone
+        if look is not None and not (answer.graded or refinement):
+            _classes_alone(look, answer, inner, place)
+            continue
+        low, columns = inner[0].start - place[0].start, inner[1]
+        if refinement is None or more or found.uncertainty:
+            for rows, values in found.bands(inner[0].start, inner[0].stop):
+                where = slice(rows.start - low, rows.stop - low), place[1]
+                answer.put(values[:, :, columns], where)
+        if refinement is not None:
+            for probabilities, part, kept, own in _full(found, name):
+                marginals = _marginals(probabilities, image[part], refinement, name)
+                answer.refine(marginals, kept, own, (inner, place))
 
 
-def predict_head(
-    network: nn.Module, normalization: Normalization, image: NDArray[Any], *, precision: Precision = "fp32"
-) -> Head:
+def plan_for(
+    voices: Sequence[Voice], size: tuple[int, int], tile: int | None, views: Views, sampling: Sampling | None
+) -> Plan:
+    """The tiles of a picture that is seen in some way; of several views the fused values must fit, too."""
+    if views.once and len(voices) == 1 and sampling is None:
+        return plan_of(*voices[0], size, tile)
+    plans = [_plan_of_views(voice, size, tile, views) for voice in voices]
+    return max(plans, key=lambda plan: (len(plan.tiles), plan.ramp))
+
+
+def _plan_of_views(voice: Voice, size: tuple[int, int], tile: int | None, views: Views) -> Plan:
+    engine, normalization = voice
+    whole = Plan(size, tuple(tiles(size, max(size), 0)))
+    if normalization.size is not None:
+        return whole
+    side = int((tile or (TILE if engine.tiling is None else engine.tiling[0])) * min(1.0, LARGEST_SCALE / views.growth))
+    if views.window is not None and tile is None:
+        side = max(size)
+    pixels, margin = math.prod(size), MARGIN if engine.tiling is None else engine.tiling[1]
+    if pixels * VOID > REFINED:
+        heads = engine.heads(torch.zeros(1, normalization.channels, 64, 64))
+        count = sum(head.scores.shape[1] for head in heads.values())
+        if count * min(pixels, side * side) > REFINED:
+            side = max(math.isqrt(REFINED // count), 4 * margin)
+    if pixels <= side * side:
+        return whole
+    chosen = tiling(engine)
+    margin = min(chosen.margin, side // 4)
+    cut = tiles(size, side, margin, chosen.step, chosen.extra)
+    return Plan(size, tuple(cut), min(chosen.ramp, margin))
+
+
+class Answer:
+    """What is told of a picture, filled place by place."""
+
+    def __init__(self, size: tuple[int, int], confidence: bool, entropy: bool) -> None:
+        self.size = size
+        self.classes: dict[str, int] = {}
+        self.labels: dict[str, NDArray[Any]] = {}
+        self.confidence = np.empty(size, np.float32) if confidence else None
+        self.entropy = np.empty(size, np.float32) if entropy else None
+        self.uncertainty: NDArray[np.float32] | None = None
+        self.graded = confidence or entropy  # more than classes is wanted
+
+    def open(self, seen: Seen) -> None:
+        """Make place for what is seen, once."""
+        if not self.classes:
+            self.classes = dict(seen.classes)
+            self.labels = {name: np.empty(self.size, label_type(count)) for name, count in self.classes.items()}
+            self.uncertainty = np.empty(self.size, np.float32) if seen.uncertainty else None
+
+    def put(self, values: Tensor, place: Window) -> None:
+        """Values (C, h, w) as `Seen.bands` has them."""
+        first = 0
+        for name, count in self.classes.items():
+            self._put(name, values[first : first + count], place)
+            first += count
+        if self.uncertainty is not None:
+            self.uncertainty[place] = values[first].cpu().numpy()
+
+    def refine(self, marginals: Tensor, kept: Window, own: Window, tile: tuple[Window, Window]) -> None:
+        """A CRF's marginals of a window of a tile, of which a part is kept, which lies at `own` in the tile."""
+        inner, place = tile
+        spans = []
+        for mine, at, wanted, there in zip(kept, own, inner, place, strict=True):
+            low, high = max(at.start, wanted.start), min(at.stop, wanted.stop)
+            if low >= high:
+                return
+            source = slice(mine.start + low - at.start, mine.start + high - at.start)
+            spans.append((source, slice(there.start + low - wanted.start, there.start + high - wanted.start)))
+        (rows, down), (columns, across) = spans
+        self._put("labels", marginals[:, rows, columns], (down, across))
+
+    def _put(self, name: str, values: Tensor, place: Window) -> None:
+        best = values.max(0)
+        self.labels[name][place] = best.indices.cpu().numpy()
+        if name != "labels":
+            return
+        if self.confidence is not None:
+            self.confidence[place] = best.values.cpu().numpy()
+        if self.entropy is not None:
+            self.entropy[place] = entropy_of(values).cpu().numpy()
+
+    def result(self) -> DensePrediction:
+        """All of it."""
+        more = {name: labels for name, labels in self.labels.items() if name != "labels"}
+        return DensePrediction(self.labels["labels"], self.confidence, more, self.entropy, self.uncertainty)
+
+
+def entropy_of(probabilities: Tensor) -> Tensor:
+    """(K, …) → (…): −Σ p ln p / ln K, from 0, where one class has all, to 1, where all have as much."""
+    count = probabilities.shape[0]
+    if count == 1:
+        return torch.zeros_like(probabilities[0])
+    entropy: Tensor = torch.special.entr(probabilities).sum(0) / math.log(count)
+    return entropy.clamp(0, 1)
+
+
+def _classes_alone(look: Look, answer: Answer, inner: Window, place: Window) -> None:
+    """The classes by scores alone, without probabilities."""
+    for name, head in look.heads.items():
+        labels = answer.labels[name]
+        if look.back is None:
+            labels[place] = head.resampling.argmax(head.scores)[0].cpu().numpy()[inner]
+            continue
+        low = inner[0].start - place[0].start
+        for top in range(inner[0].start, inner[0].stop, BAND):
+            rows = slice(top, min(top + BAND, inner[0].stop))
+            with torch.inference_mode():
+                best = scores_of(head, rows, look.back)[0].argmax(0)
+            labels[rows.start - low : rows.stop - low, place[1]] = best.cpu().numpy()[:, inner[1]]
+
+
+def predict_head(predictor: Predictor, normalization: Normalization, image: NDArray[Any]) -> Head:
     """The first head for one picture (H, W, C), scores (1, K, h, w)."""
-    return _first(predict_heads(network, normalization, image, precision=precision))
+    return _first(predict_heads(predictor, normalization, image))
 
 
-def predict_heads(
-    network: nn.Module, normalization: Normalization, image: NDArray[Any], *, precision: Precision = "fp32"
-) -> Mapping[str, Head]:
+def predict_heads(predictor: Predictor, normalization: Normalization, image: NDArray[Any]) -> Mapping[str, Head]:
     """All heads for one picture (H, W, C), scores (1, K, h, w) each."""
-    device = next(network.parameters()).device
     own = image.shape[0], image.shape[1]
     size = normalization.size_of(*own)
     images = (
         normalization(image[None]) if size == own else normalization.of(image).normalize(resized(image, size)[None])
     )
-    with torch.inference_mode(), precision_context(device, precision):
-        heads: Mapping[str, Head] = network.heads(images.to(device))  # type: ignore[operator]  # nn.Module says Tensor | Module
+    heads = engine_of(predictor).heads(images)
+    with torch.inference_mode():
         return heads if size == own else {name: _brought_to(head, own) for name, head in heads.items()}
 
 
@@ -243,54 +320,6 @@ def _first(heads: Mapping[str, Head]) -> Head:
 def label_type(num_classes: int) -> type[np.uint8] | type[np.uint16]:
     """The smallest type that holds the classes and void."""
     return np.uint8 if num_classes <= VOID else np.uint16
-
-
-def _best(head: Head, mirrored: Head | None, confidence: bool) -> DensePrediction:
-    """The classes by the network alone."""
-    dtype = label_type(head.scores.shape[1])
-    if mirrored is None and not confidence:
-        return DensePrediction(head.resampling.argmax(head.scores)[0].cpu().numpy().astype(dtype, copy=False), None)
-    height, width = head.resampling.image_size
-    labels, sure = np.empty((height, width), dtype), np.empty((height, width), np.float32)
-    for top in range(0, height, BAND):  # in bands, so that the full-size scores of all classes are never held
-        rows = slice(top, min(top + BAND, height))
-        best = _averaged(head, mirrored, rows).max(1)
-        labels[rows] = best.indices[0].cpu().numpy()
-        sure[rows] = best.values[0].cpu().numpy()
-    return DensePrediction(labels, sure if confidence else None)
-
-
-def _refined(
-    head: Head, mirrored: Head | None, image: NDArray[Any], refinement: Refinement, confidence: bool, name: str
-) -> DensePrediction:
-    """The classes by a CRF."""
-    height, width = head.resampling.image_size
-    labels = np.empty((height, width), label_type(head.scores.shape[1]))
-    sure = np.empty((height, width), np.float32) if confidence else None
-    for probabilities, window, inner, place in full_probabilities(head, mirrored, name=name):
-        best = _marginals(probabilities, image[window], refinement, name).max(0)
-        labels[place] = best.indices.cpu().numpy()[inner]
-        if sure is not None:
-            sure[place] = best.values.cpu().numpy()[inner]
-    return DensePrediction(labels, sure)
-
-
-def _fused(
-    probabilities: dict[str, Tensor],
-    image: NDArray[Any],
-    refinement: Refinement | None,
-    confidence: bool,
-    name: str,
-) -> DensePrediction:
-    """The classes of fused probabilities (K, H, W) of one or more heads."""
-    first = probabilities.pop("labels")
-    if refinement is not None:
-        _check_finite(first, name)
-        first = _marginals(first, image, refinement, name)
-    best = first.max(0)
-    labels = best.indices.cpu().numpy().astype(label_type(len(first)))
-    more = {key: other.argmax(0).cpu().numpy().astype(label_type(len(other))) for key, other in probabilities.items()}
-    return DensePrediction(labels, best.values.cpu().numpy() if confidence else None, more)
 
 
 def _marginals(probabilities: Tensor, image: NDArray[Any], refinement: Refinement, name: str) -> Tensor:
@@ -322,23 +351,23 @@ def full_probabilities(
     Raises:
         WeightsError: a probability is no number.
     """
-    size, count = head.resampling.image_size, head.scores.shape[1]
+    found = Seen(head.resampling.image_size, {"labels": head.scores.shape[1]}, ONCE, False)
+    found.keep([Look({"labels": head}, None if mirrored is None else {"labels": mirrored})])
+    yield from _full(found, name)
+
+
+def _full(found: Seen, name: str) -> Iterator[tuple[Tensor, Window, Window, Window]]:
+    """The same of what was seen."""
+    size, count = found.size, found.classes["labels"]
     side = max(size) if count * math.prod(size) <= REFINED else max(math.isqrt(REFINED // count), 4 * MARGIN)
     for window, inner, place in tiles(size, side, MARGIN):
         rows, columns = window
-        shape = count, rows.stop - rows.start, columns.stop - columns.start
-        probabilities = torch.empty(shape, device=head.scores.device)
-        for top in range(rows.start, rows.stop, BAND):
-            band = slice(top, min(top + BAND, rows.stop))
-            part = _averaged(head, mirrored, band)[0, :, :, columns]
-            if head.kind == "probabilities":  # rounded to bfloat16, or single taps at a border: not quite 1 together
-                part = part / part.sum(0)
-            probabilities[:, top - rows.start : band.stop - rows.start] = part
+        probabilities: Tensor | None = None
+        for band, values in found.bands(rows.start, rows.stop):
+            if probabilities is None:
+                shape = count, rows.stop - rows.start, columns.stop - columns.start
+                probabilities = torch.empty(shape, device=values.device)
+            probabilities[:, band.start - rows.start : band.stop - rows.start] = values[:count, :, columns]
+        assert probabilities is not None
         _check_finite(probabilities, name)
         yield probabilities, window, inner, place
-
-
-def _averaged(head: Head, mirrored: Head | None, rows: slice) -> Tensor:
-    """(1, K, rows, W): probabilities in some rows of the picture, averaged with the mirrored picture's."""
-    probabilities = probabilities_of(head, rows)
-    return probabilities if mirrored is None else (probabilities + probabilities_of(mirrored, rows).flip(-1)) / 2

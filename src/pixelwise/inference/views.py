@@ -23,25 +23,18 @@ low-pass filter, as OpenCV, TensorFlow and Caffe do.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import Any, Literal, Self
 
 import cv2
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
-from torch.nn import functional
 
 from pixelwise.data.levels import to_levels
 from pixelwise.errors import BadOption, unknown_name
-from pixelwise.layers.head import Head
-from pixelwise.layers.normalization import Normalization
 from pixelwise.layers.resample import Resampling, Size, Taps
 
-BAND = 128  # rows whose probabilities are held at a time
 MOST = 8.0  # times the picture's size; beyond, a scale is a slip of the pen
 
 Fusion = Literal["mean", "max"]
@@ -310,42 +303,6 @@ def spans(length: int, back: Taps, window: int | None, stride: float, padding: s
     return [span for span in found if span is not None]
 
 
-def see(
-    run: "Run", image: NDArray[Any], normalization: Normalization, views: Views, *, more: Sequence[str] = ()
-) -> dict[str, Tensor]:
-    """{head: (K, H, W) float32 probabilities that add up to 1}, the first head under "labels".
-
-    At any time there are the fused values of all heads at the picture's size, one window's scores, and a band of rows.
-
-    Args:
-        run: the network on (1, C, h, w).
-        image: (H, W, C) with the network's channels.
-        normalization: fixed, not of each picture.
-        more: names of further heads.
-    """
-    size = image.shape[0], image.shape[1]
-    wanted = normalization.size_of(*size)
-    levels = torch.from_numpy(resized(image, wanted)).permute(2, 0, 1)[None]
-    fused: dict[str, Tensor] = {}
-    for scale in views.scales:
-        scaled = views.size_of(wanted, scale)
-        picture = levels if scaled == wanted else views.resampling(wanted, scaled).apply(levels)
-        back = views.resampling(scaled, size)
-        seen: dict[str, Tensor] = {} if views.fusion == "max" else fused
-        for rows, columns in _windows(scaled, back, views):
-            part = _cut(picture, rows, columns, normalization)
-            heads = run(part)
-            mirrored = run(part.flip(-1)) if views.flip else None
-            for name in ("labels", *more):
-                other = None if mirrored is None else _head(mirrored, name)
-                _add(seen, name, _head(heads, name), other, rows, columns, size, views)
-        if views.fusion == "max":
-            fused = {name: torch.maximum(fused[name], seen[name]) for name in seen} if fused else seen
-    if views.fusion == "max":
-        return {name: _by_bands(values, lambda band: band.softmax(0)) for name, values in fused.items()}
-    return {name: _by_bands(values, lambda band: band / band.sum(0)) for name, values in fused.items()}
-
-
 def resized(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
     """A picture (H, W, C) as levels (h, w, C): bilinear, by the mean of areas where it shrinks to less than half."""
     levels = to_levels(image)
@@ -355,105 +312,3 @@ def resized(image: NDArray[Any], size: Size) -> NDArray[np.float32]:
     how = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     planes = [cv2.resize(levels[..., channel], size[::-1], interpolation=how) for channel in range(image.shape[2])]
     return np.stack(planes, 2).astype(np.float32, copy=False)
-
-
-class Run:
-    """A network on a part of a picture, in levels (1, C, h, w): its heads."""
-
-    def __init__(self, network: nn.Module, normalization: Normalization, context: Any) -> None:
-        self.network, self.normalization, self.context = network, normalization, context
-        self.device = next(network.parameters()).device
-
-    def __call__(self, levels: Tensor) -> Mapping[str, Head]:
-        """The heads of a part."""
-        with torch.inference_mode(), self.context():
-            images = self.normalization.normalize(levels.permute(0, 2, 3, 1).contiguous().numpy())
-            heads: Mapping[str, Head] = self.network.heads(images.to(self.device))  # type: ignore[operator]  # nn.Module says Tensor | Module
-            return heads
-
-
-def _windows(scaled: Size, back: Resampling, views: Views) -> Iterator[tuple[Span, Span]]:
-    """(rows, columns) of each window of a scaled picture."""
-    window = views.window or (None, None)
-    axes = (
-        spans(length, taps, side, views.stride, views.padding)
-        for length, taps, side in zip(scaled, (back.rows, back.columns), window, strict=True)
-    )
-    yield from product(*axes)
-
-
-def _cut(levels: Tensor, rows: Span, columns: Span, normalization: Normalization) -> Tensor:
-    """A window of a scaled picture, filled with the mean beyond its ends."""
-    height, width = levels.shape[-2:]
-    part = levels[:, :, max(rows.start, 0) : rows.stop, max(columns.start, 0) : columns.stop]
-    above, left = max(-rows.start, 0), max(-columns.start, 0)
-    below, right = max(rows.stop - height, 0), max(columns.stop - width, 0)
-    if not (above or left or below or right):
-        return part
-    padded = [
-        functional.pad(channel, (left, right, above, below), value=value)
-        for channel, value in zip(part.unbind(1), normalization.fill or (), strict=True)
-    ]
-    return torch.stack(padded, 1)
-
-
-def _head(heads: Mapping[str, Head], name: str) -> Head:
-    return next(iter(heads.values())) if name == "labels" else heads[name]
-
-
-def _add(
-    seen: dict[str, Tensor],
-    name: str,
-    head: Head,
-    mirrored: Head | None,
-    rows: Span,
-    columns: Span,
-    size: Size,
-    views: Views,
-) -> None:
-    """Add what a window gives to the values (K, H, W) of a head, in bands of the picture's rows."""
-    if name not in seen:
-        seen[name] = torch.zeros((head.scores.shape[1], *size), device=head.scores.device)
-    taps = rows.taps
-    for start in range(0, len(taps.first), BAND):
-        band = slice(start, start + BAND)
-        low, high = int(taps.first[band].min()), int(taps.second()[band].max()) + 1
-        values = _values(head, mirrored, slice(low, high), views)
-        part = Resampling(Taps(high - low, taps.first[band] - low, taps.weights[band]), columns.taps)
-        with torch.inference_mode():
-            place = slice(rows.first + start, rows.first + min(start + BAND, len(taps.first)))
-            seen[name][:, place, columns.place] += part.apply(values)[0]
-
-
-def _values(head: Head, mirrored: Head | None, rows: slice, views: Views) -> Tensor:
-    """(1, K, rows, w): scores or probabilities in some rows of a window, of a mirrored pair as one."""
-    with torch.inference_mode():
-        if views.fusion == "mean" and (mirrored is None or views.mirrored == "mean"):
-            values = probabilities_of(head, rows)
-            return values if mirrored is None else (values + probabilities_of(mirrored, rows).flip(-1)) / 2
-        values = _scores(head, rows)
-        if mirrored is None:
-            return values
-        other = _scores(mirrored, rows).flip(-1)
-        return torch.maximum(values, other) if views.fusion == "max" else (values + other).softmax(1)
-
-
-def probabilities_of(head: Head, rows: slice) -> Tensor:
-    """(1, K, rows, W): a head's probabilities in some rows of the picture."""
-    with torch.inference_mode():
-        scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
-        return scores.softmax(1) if head.kind == "logits" else scores
-
-
-def _scores(head: Head, rows: slice) -> Tensor:
-    """The same as scores: logits, or logarithms of probabilities."""
-    scores = head.resampling.band(rows.start, rows.stop).apply(head.scores)
-    return scores if head.kind == "logits" else scores.clamp_min(torch.finfo(scores.dtype).tiny).log()
-
-
-def _by_bands(values: Tensor, change: Any) -> Tensor:
-    """Values (K, H, W), each band of rows changed in place."""
-    with torch.inference_mode():
-        for top in range(0, values.shape[1], BAND):
-            values[:, top : top + BAND] = change(values[:, top : top + BAND])
-    return values

@@ -81,7 +81,7 @@ class Normalization:
         """The fixed normalization of this picture (H, W, C), whole, for its parts: itself but for `per_picture`."""
         if not self.per_picture:
             return self
-        return self._fixed(statistics_of(grid_of(image)))
+        return self.of_statistics(statistics_of(grid_of(image)))
 
     def __call__(self, images: NDArray[Any]) -> Tensor:
         """Whole pictures (N, H, W, C) as float32 (N, C, H, W) with channels last in memory.
@@ -107,7 +107,9 @@ class Normalization:
         """
         if self.per_picture:
             assert statistics is not None
-            parts = [self._fixed(own).normalize(part[None]) for part, own in zip(levels, statistics, strict=True)]
+            parts = [
+                self.of_statistics(own).normalize(part[None]) for part, own in zip(levels, statistics, strict=True)
+            ]
             return torch.cat(parts).contiguous(memory_format=torch.channels_last)
         if self.channel_order == "bgr":
             levels = levels[..., self._ordered(range(self.channels))]
@@ -127,7 +129,7 @@ class Normalization:
         out = np.empty((len(crops), *crops[0].pixels.shape), np.float32)
         order = list(self._ordered(range(self.channels)))
         for crop, place in zip(crops, out, strict=True):
-            own = self._fixed(crop.statistics) if self.per_picture else self
+            own = self.of_statistics(crop.statistics) if self.per_picture else self
             if crop.table is None:
                 place[...] = own.normalize(crop.levels[None])[0].permute(1, 2, 0).numpy()
             else:
@@ -143,7 +145,10 @@ class Normalization:
             return tuple(values)
         return (*tuple(values)[2::-1], *tuple(values)[3:])
 
-    def _fixed(self, statistics: Statistics) -> "Normalization":
+    def of_statistics(self, statistics: Statistics) -> "Normalization":
+        """The fixed normalization of a picture with these statistics: itself but for `per_picture`."""
+        if not self.per_picture:
+            return self
         mean, deviation = (self._ordered(values) for values in statistics)
         floor = FLOOR * np.asarray(self.deviation)
         return replace(

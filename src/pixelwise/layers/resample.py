@@ -21,8 +21,9 @@ Align-corners and zoom are the same on sizes (h − 1)·factor + 1; Interp is de
 **Differences:** a deconvolution here has the taps of the float64 formula rounded to float32 once.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -30,6 +31,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pixelwise.errors import ShapeError
+from pixelwise.layers import resample_graph
 
 Size = tuple[int, int]
 
@@ -127,17 +129,23 @@ class Resampling:
     @classmethod
     def identity(cls, size: Size) -> Self:
         """The network ends at the picture's own size."""
+        if torch.compiler.is_exporting():
+            return cast(Self, resample_graph.identity(size))
         return cls.align_corners(size, size)
 
     @classmethod
     def half_pixel(cls, coarse: Size, image: Size) -> Self:
         """Torch's bilinear with align_corners=False: cells are areas, edges are clamped."""
+        if torch.compiler.is_exporting():
+            return cls.in_graph(coarse, image, lambda i, h, n: ((2 * i + 1) * h - n, 2 * n))
         _check(coarse, image)
         return cls(*(Taps.at((np.arange(n) + 0.5) * h / n - 0.5, h) for h, n in zip(coarse, image, strict=True)))
 
     @classmethod
     def align_corners(cls, coarse: Size, image: Size) -> Self:
         """Caffe's Interp: the corner cells are the corner pixels."""
+        if torch.compiler.is_exporting():
+            return cls.in_graph(coarse, image, lambda i, h, n: (i * (h - 1), resample_graph.larger(n - 1, 1)))
         _check(coarse, image)
         return cls(
             *(
@@ -153,6 +161,8 @@ class Resampling:
         Args:
             offset: first row and column that the crop keeps; negative where cell 0 lies that far inside the picture.
         """
+        if torch.compiler.is_exporting():
+            return cls.in_graph(coarse, image, lambda i, h, n: (i + offset, factor))
         _check(coarse, image)
         return cls(*(Taps.at((np.arange(n) + offset) / factor, h) for h, n in zip(coarse, image, strict=True)))
 
@@ -162,6 +172,8 @@ class Resampling:
 
         Cell j is the middle of the pixels factor·j … factor·(j + 1) − 1, as after 2 × 2 pools of stride 2.
         """
+        if torch.compiler.is_exporting():
+            return cls.in_graph(coarse, image, lambda i, h, n: (2 * i + 1 - factor, 2 * factor))
         _check(coarse, image)
         return cls(*(Taps.at((np.arange(n) + 0.5) / factor - 0.5, h) for h, n in zip(coarse, image, strict=True)))
 
@@ -174,8 +186,14 @@ class Resampling:
             offset: first row and column that the crop keeps.
             kernel: its size; 2·factor if left out (AlexNet's is 63 for 32).
         """
-        _check(coarse, image)
         size = kernel or 2 * factor
+        if torch.compiler.is_exporting():
+            taps = [
+                resample_graph.deconvolution_taps(h, n, factor, offset, size)
+                for h, n in zip(coarse, image, strict=True)
+            ]
+            return cast(Self, resample_graph.GraphResampling(taps, coarse, image))
+        _check(coarse, image)
         for h, n in zip(coarse, image, strict=True):
             if (h - 1) * factor + size < n + offset:
                 raise ShapeError(
@@ -183,6 +201,15 @@ class Resampling:
                     f"too few for a crop of {n} at offset {offset}"
                 )
         return cls(*(deconvolution_taps(h, n, factor, offset, size) for h, n in zip(coarse, image, strict=True)))
+
+    @classmethod
+    def in_graph(cls, coarse: Size, image: Size, at: resample_graph.Places | Sequence[resample_graph.Places]) -> Self:
+        """Linear interpolation in a graph that is being exported, see `pixelwise.layers.resample_graph`.
+
+        Args:
+            at: from (outputs i, h, n) their coordinates, as numerators and their denominator; or one for each axis.
+        """
+        return cast(Self, resample_graph.linear(coarse, image, at))  # with the same methods
 
     def band(self, start: int, stop: int) -> "Resampling":
         """The same for the picture's rows start…stop − 1 alone."""

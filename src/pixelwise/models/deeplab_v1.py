@@ -232,7 +232,8 @@ class DeepLabVGG16(nn.Module):
         check_channels(in_channels=in_channels, width=width)
         c1, c2, c3, c4, c5 = (scaled(channels, width) for channels in (64, 128, 256, 512, 512))
         self.channels = DeepLabChannels(c1, c2, c3, c4, c5)
-        pool1, pool2, pool3 = (nn.MaxPool2d(pool, 2, padding=1, ceil_mode=True) for _ in range(3))
+        # ceil_mode changes nothing for pools of 2; what is exported must know the size without asking whether it is odd
+        pool1, pool2, pool3 = (nn.MaxPool2d(pool, 2, padding=1, ceil_mode=pool > 2) for _ in range(3))
         self.conv1 = vgg_group(1, in_channels, c1, convolutions=2, pool=pool1)
         self.conv2 = vgg_group(2, c1, c2, convolutions=2, pool=pool2)
         self.conv3 = vgg_group(3, c2, c3, convolutions=3, pool=pool3)

@@ -44,6 +44,7 @@ and one after fusion, against labels at pixels 0, 8, 16, ….
 """
 
 from collections import OrderedDict
+from functools import partial
 
 import numpy as np
 import torch
@@ -53,6 +54,7 @@ from pixelwise.backbones.resnet import ResNet, resnet101
 from pixelwise.layers.channels import check_channels, scaled
 from pixelwise.layers.head import Head, full_size
 from pixelwise.layers.resample import Resampling, Size, Taps
+from pixelwise.layers.resample_graph import larger
 from pixelwise.models.deeplab_v1 import DeepLabVGG16, FullyConnected, gaussian
 from pixelwise.models.paper import Paper
 from pixelwise.surgery.dilation import set_output_stride
@@ -145,12 +147,22 @@ def from_scale(scores: Tensor, size: Size, picture: Size, *, to: Size | None = N
 
     Pixel i of n is pixel i·(m − 1)/(n − 1) of the m of the scaled picture, and in both pictures cell j is pixel 8j.
     """
+    if torch.compiler.is_exporting():
+        step = 1 if to is None else OUTPUT_STRIDE
+        spans = [(larger(m - 1, 1), larger(n - 1, 1)) for m, n in zip(size, picture, strict=True)]
+        at = [partial(_in_scale, step=step, spans=both) for both in spans]
+        return Resampling.in_graph(_size(scores), picture if to is None else to, at)
     taps = []
     for axis, cells in enumerate(_size(scores)):
         places = np.arange(picture[axis]) if to is None else OUTPUT_STRIDE * np.arange(to[axis])
         ratio = (size[axis] - 1) / (picture[axis] - 1) if picture[axis] > 1 else 1.0
         taps.append(Taps.at(places * ratio / OUTPUT_STRIDE, cells))
     return Resampling(*taps)
+
+
+def _in_scale(outputs: Tensor, cells: int, length: int, *, step: int, spans: tuple[int, int]) -> tuple[Tensor, int]:
+    """The places of `from_scale` as fractions; spans are (m − 1, n − 1), and pixels are `step` apart."""
+    return step * outputs * spans[0], OUTPUT_STRIDE * spans[1]
 
 
 def _size(values: Tensor) -> Size:

@@ -126,7 +126,7 @@ class FrontEnd(nn.Module):
         Raises:
             ShapeError: it is smaller than the receptive field.
         """
-        if min(padded.shape[-2:]) < RECEPTIVE_FIELD:
+        if not torch.compiler.is_exporting() and min(padded.shape[-2:]) < RECEPTIVE_FIELD:
             raise ShapeError(
                 f"the front end takes pictures of at least {RECEPTIVE_FIELD} × {RECEPTIVE_FIELD}, {MARGIN} mirrored "
                 f"pixels on each side included, got {tuple(padded.shape[-2:])}; mirror the picture first"

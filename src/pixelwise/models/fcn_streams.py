@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from pixelwise.backbones.vgg import VGG16, VGGFeatures
 from pixelwise.errors import BadOption
+from pixelwise.layers.crop import crop
 from pixelwise.layers.head import Head
 from pixelwise.layers.resample import Resampling
+from pixelwise.layers.resample_graph import smaller
 
 Padding = Literal["released", "same"]
 
@@ -55,9 +57,10 @@ def fuse(upscored: Tensor, skip: Tensor, starts: tuple[int, int], fusion: Litera
     Args:
         starts: first row and column that is kept of `upscored`, and of `skip`.
     """
-    upscored, skip = (values[..., start:, start:] for values, start in zip((upscored, skip), starts, strict=True))
-    height, width = (min(sizes) for sizes in zip(upscored.shape[-2:], skip.shape[-2:], strict=True))
-    upscored, skip = upscored[..., :height, :width], skip[..., :height, :width]
+    at, skip_at = starts
+    height, width = (smaller(a - at, b - skip_at) for a, b in zip(upscored.shape[-2:], skip.shape[-2:], strict=True))
+    upscored = crop(upscored, (height, width), start=(at, at))
+    skip = crop(skip, (height, width), start=(skip_at, skip_at))
     return torch.maximum(upscored, skip) if fusion == "max" else upscored + skip
 
 

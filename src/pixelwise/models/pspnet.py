@@ -146,10 +146,10 @@ def bin_edges(size: int, number: int) -> list[tuple[int, int]]:
 
 def _bins(size: int, number: int) -> Tensor:
     """The (number, size) matrix of ones where a bin has a cell."""
-    matrix = torch.zeros(number, size, device="cpu")
-    for row, (start, stop) in zip(matrix, bin_edges(size, number), strict=True):
-        row[start:stop] = 1
-    return matrix
+    bins, cells = torch.arange(number, device="cpu")[:, None], torch.arange(size, device="cpu")
+    starts = torch.div(bins * size, number, rounding_mode="floor")
+    stops = torch.div((bins + 1) * size + number - 1, number, rounding_mode="floor")  # as `bin_edges`
+    return ((starts <= cells) & (cells < stops)).float()
 
 
 def auxiliary_head(in_channels: int, channels: int, num_classes: int) -> nn.Sequential:

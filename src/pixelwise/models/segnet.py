@@ -25,6 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pixelwise.layers.channels import check_channels, scaled
+from pixelwise.layers.crop import crop
 from pixelwise.layers.head import Head, full_size
 from pixelwise.layers.initialization import he_initialize
 from pixelwise.layers.local_response import LocalResponseNorm
@@ -97,7 +98,23 @@ class Pool(nn.Module):
 
 def max_pool(values: Tensor) -> tuple[Tensor, Tensor]:
     """The maxima of 2 × 2 windows, (N, C, ⌈H/2⌉, ⌈W/2⌉), and their places y·W + x in (H, W)."""
+    if torch.compiler.is_exporting():
+        return _max_pool_in_graph(values)
     pooled, places = functional.max_pool2d(values, 2, ceil_mode=True, return_indices=True)
+    return pooled, places
+
+
+def _max_pool_in_graph(values: Tensor) -> tuple[Tensor, Tensor]:
+    """The same without a pool that tells its places, of which ONNX's runtimes give those in the whole batch."""
+    height, width = values.shape[-2:]
+    padded = functional.pad(values, (0, -width % 2, 0, -height % 2), value=-torch.inf)
+    rows, columns = (2 * torch.arange((length + 1) // 2) for length in (height, width))
+    first = rows[:, None] * width + columns  # of each window
+    pooled, places = padded[..., ::2, ::2], first
+    for down, right in ((0, 1), (1, 0), (1, 1)):
+        here = padded[..., down::2, right::2]
+        places = torch.where(here > pooled, first + (down * width + right), places)
+        pooled = torch.maximum(pooled, here)
     return pooled, places
 
 
@@ -115,7 +132,7 @@ def max_unpool(pooled: Tensor, places: Tensor, size: Size) -> Tensor:
 def _fill_windows(cells: Tensor, height: int, width: int) -> Tensor:
     n, c, h, w = cells.shape
     filled = cells[:, :, :, None, :, None].expand(n, c, h, 2, w, 2).reshape(n, c, 2 * h, 2 * w)
-    return filled[..., :height, :width]
+    return crop(filled, (height, width))
 
 
 def convolutions(

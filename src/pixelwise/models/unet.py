@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from pixelwise.errors import BadOption, ShapeError
 from pixelwise.layers.channels import check_channels, check_count, scaled
 from pixelwise.layers.conv import conv_bn_relu
+from pixelwise.layers.crop import crop
 from pixelwise.layers.head import Head, full_size
 from pixelwise.layers.mirror import mirror_pad
 from pixelwise.layers.resample import Resampling
@@ -94,7 +95,7 @@ class UNetValid(nn.Module):
             left=self.context,
             right=self.context + self._missing(width),
         )
-        scores = self.valid(mirrored)[..., :height, :width]
+        scores = crop(self.valid(mirrored), (height, width))
         return {"logits": Head(scores, Resampling.identity((height, width)))}
 
     def forward(self, images: Tensor) -> Tensor:
@@ -107,7 +108,7 @@ class UNetValid(nn.Module):
         Raises:
             ShapeError: with H or W some pooled map would be odd, or nothing would be left.
         """
-        for size in images.shape[-2:]:
+        for size in () if torch.compiler.is_exporting() else images.shape[-2:]:
             inner = size - 2 * self.context
             if inner < 1 or self._missing(inner):
                 fits = max(inner, 1) + self._missing(max(inner, 1)) + 2 * self.context
@@ -162,8 +163,7 @@ class UNet(nn.Module):
         skips.pop()
         for upconv, convolutions in zip(reversed(self.upconv), reversed(self.decoder), strict=True):
             skip = skips.pop()
-            height, width = skip.shape[-2:]
-            up = upconv(values)[..., :height, :width]  # a view: only the concatenation copies
+            up = crop(upconv(values), (skip.shape[-2], skip.shape[-1]))  # a view: only the concatenation copies
             values = convolutions(torch.cat((up, skip), 1))
         return {"logits": Head(self.score(values), Resampling.identity((images.shape[-2], images.shape[-1])))}
 
@@ -190,7 +190,7 @@ def center(values: Tensor, *, like: Tensor) -> Tensor:
     """The middle rows and columns, as many as `like` has."""
     height, width = like.shape[-2:]
     top, left = (values.shape[-2] - height) // 2, (values.shape[-1] - width) // 2
-    return values[..., top : top + height, left : left + width]
+    return crop(values, (height, width), start=(top, left))
 
 
 def two_convolutions(in_channels: int, out_channels: int) -> nn.Sequential:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from pixelwise.errors import DataError
 from pixelwise.report.heat import bar_colors
 from pixelwise.report.html import as_uri, count, encoded, figure, plain, render, write_page
+from pixelwise.report.learning_curve import CURVE, write_curve_report
 from pixelwise.report.outcome import LABELS, crf_told, stage_told
 from pixelwise.report.plots import Point, line_plot
 
@@ -293,6 +294,8 @@ def write_report(run: Path) -> Path:
     if not run.is_dir():
         found = "a file" if run.exists() else "not there"
         raise DataError(f"a run folder is expected, but {run} is {found}; pass the folder that fit wrote")
+    if (run / CURVE).is_file():
+        return write_curve_report(run)
     if not any((run / name).is_file() for name in ("plan.yaml", "recipe.yaml", "log.jsonl", "result.json")):
         raise DataError(f"{run} holds none of plan.yaml, log.jsonl and result.json; pass the folder that fit wrote")
     plan = _read_plan(run / "plan.yaml") or _read_recipe(run / "recipe.yaml")

@@ -94,7 +94,7 @@ def receptive_field(
     >>> receptive_field(nn.Sequential(nn.Conv2d(3, 4, 7, stride=2, padding=3), nn.MaxPool2d(2))).width
     Axis(size=9, stride=Fraction(4, 1), center=Fraction(1, 1))
     """
-    twin = _on_meta(network)
+    twin = on_meta(network)
     channels = in_channels or next((m.in_channels for m in twin.modules() if isinstance(m, nn.Conv2d)), 3)
     sizes = SIZES if size is None else (size,)
     for candidate in sizes:
@@ -120,7 +120,7 @@ class _Found(Exception):
     """The module that was asked for has given its output."""
 
 
-def _on_meta(network: nn.Module) -> nn.Module:
+def on_meta(network: nn.Module) -> nn.Module:
     """A copy in evaluation mode that has the shapes of the weights alone; integer buffers may be indices and stay."""
     memo: dict[int, Any] = {}
     for parameter in network.parameters():

@@ -6,6 +6,7 @@ only at a logged step.
 """
 
 import copy
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,7 +21,7 @@ from torch.nn.parallel import DistributedDataParallel
 from pixelwise.data.batch import Batch, Batches
 from pixelwise.errors import TrainingError
 from pixelwise.inference.classify import PictureScores
-from pixelwise.inference.predict import precision_context
+from pixelwise.inference.engine import precision_context
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 from pixelwise.metrics import Scores
@@ -61,6 +62,8 @@ class Ended:
     step: int
     seconds: float
 
+
+_log = logging.getLogger(__name__)
 
 Event = StepLogged | Validated | Ended
 
@@ -119,12 +122,13 @@ def train(
     torch.set_num_threads(recipe.threads)
     device = next(network.parameters()).device
     network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # no such overload in its stubs
-    if processes.count > 1 and device.type == "cuda" and recipe.batch_norm == "trained":
-        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # untyped in torch
+    if processes.count > 1 and recipe.batch_norm == "trained":
+        _share_statistics(network, device, processes)
     set_training(network, recipe)
     optimizer = make_optimizer(network, recipe)
     average = Average(network, recipe.average) if recipe.average else None
     step, best, since_best, before = 0, -1.0, 0, 0.0
+    losses: list[float] = []
     state = processes.told(load_state(state_file) if resume and processes.leads and state_file.exists() else None)
     if state is not None:
         network.load_state_dict(state["network"])
@@ -132,6 +136,7 @@ def train(
         if average is not None:
             average.network.load_state_dict(state["average"])
         step, best, since_best, before = state["step"], state["best"], state["since_best"], state["seconds"]
+        losses = list(state.get("losses", ()))  # of the steps since the last logged one
     judge: nn.Module = Judge(network, objective_of(recipe, _weights(recipe, device)))
     if processes.count > 1:
         # the graph of each step is the same, and what a recipe's heads leave out of it is known after the first
@@ -151,6 +156,7 @@ def train(
                 "best": best,
                 "since_best": since_best,
                 "seconds": time.monotonic() - start,
+                "losses": losses,
                 "network": network.state_dict(),
                 "optimizer": optimizer.state_dict(),
                 "average": average.network.state_dict() if average is not None else {},
@@ -160,7 +166,6 @@ def train(
     reason = "finished" if step >= recipe.steps else asked(before) if before else None
     if recipe.patience and since_best >= recipe.patience:
         reason = "plateau"
-    losses: list[float] = []
     logged, logged_at = step, time.monotonic()
     stream = batches.starting_at(step * recipe.accumulate)
     try:
@@ -208,16 +213,32 @@ def train(
     yield Ended(reason, step, time.monotonic() - start)
 
 
+def _share_statistics(network: nn.Module, device: torch.device, processes: Processes) -> None:
+    """Batch norms over the parts of all processes on GPUs; on CPUs it is said that there are none."""
+    if device.type == "cuda":
+        nn.SyncBatchNorm.convert_sync_batchnorm(network)  # type: ignore[no-untyped-call]  # untyped in torch
+    elif processes.leads and any(isinstance(module, nn.modules.batchnorm._BatchNorm) for module in network.modules()):
+        _log.warning(
+            "batch norms take the statistics of each process's own part of a batch: on CPUs torch cannot share them; "
+            "with --set batch_norm=affine they stay as they are, and several processes take the steps of one"
+        )
+
+
 def set_training(network: nn.Module, recipe: Recipe) -> None:
-    """Training mode, but for batch norms that the recipe keeps as they are; "frozen" ones learn nothing, either."""
+    """Training mode, but for batch norms that the recipe keeps as they are; "frozen" ones learn nothing, either.
+
+    Those that follow the batches do so with the recipe's momentum.
+    """
     network.train()
-    if recipe.batch_norm == "trained":
-        return
     for module in network.modules():
-        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            continue
+        if recipe.batch_norm_momentum is not None:
+            module.momentum = recipe.batch_norm_momentum
+        if recipe.batch_norm != "trained":
             module.eval()
-            if recipe.batch_norm == "frozen":
-                module.requires_grad_(False)
+        if recipe.batch_norm == "frozen":
+            module.requires_grad_(False)
 
 
 def recompute_statistics(network: nn.Module, normalization: Normalization, batches: Batches, recipe: Recipe) -> None:

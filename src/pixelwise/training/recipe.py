@@ -69,6 +69,8 @@ class Recipe(BaseModel):
             those whose true class has a lower probability than this; a share of 1 takes all.
         heads: {head of the network: what it adds to the loss}; the first alone if empty.
         batch_norm: "trained"; "affine": fixed statistics, and learned scale and shift; "frozen": nothing changes.
+        batch_norm_momentum: share of each batch in the running statistics, as torch has it: 1 less Caffe's fraction and
+            TensorFlow's decay; the network's own, 0.1, if left out.
         recompute: before each validation the statistics of batch norms become the means over so many batches of the
             training pictures (SegNet); 0 to keep the running ones.
         class_crops: share 0–1 of crops placed on a pixel of a class drawn by `class_crop_shares`.
@@ -112,6 +114,7 @@ class Recipe(BaseModel):
     hard_probability: float = Field(0.0, ge=0, le=1)
     heads: dict[str, HeadLoss] = {}
     batch_norm: Literal["trained", "affine", "frozen"] = "trained"
+    batch_norm_momentum: float | None = Field(None, gt=0, le=1)
     recompute: int = Field(0, ge=0)
     class_crops: float = Field(0.0, ge=0, le=1)
     class_crop_shares: tuple[float, ...] | None = None
