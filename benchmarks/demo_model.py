@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 PLACE = Path(__file__).parents[1] / "src" / "pixelwise" / "server" / "demo_model.safetensors"
-PICTURES, STEPS = 96, 320
+PICTURES, STEPS = 160, 1000
 SIZE = (192, 256)
 WIDTH = 8 / 64  # 8 channels at the top: 122 thousand weights
 EXAMPLE = 2  # a stream of random numbers of their own
@@ -29,7 +29,7 @@ SETTINGS = {
     "batch_size": 8,
     "precision": "fp32",
     "threads": 1,
-    "validate_every": 160,
+    "validate_every": 500,
     "patience": 0,
     "crf_pictures": 0,
 }

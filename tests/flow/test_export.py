@@ -1,7 +1,6 @@
 """Exports: files that run without pixelwise and give the model's labels, or nothing at all."""
 
 import json
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +12,7 @@ from PIL import Image
 
 from pixelwise.cli.main import main
 from pixelwise.errors import BadOption, DataError
+from pixelwise.flow import bundle_predict
 from pixelwise.flow.demo import draw_scene
 from pixelwise.flow.export import BUNDLE, export
 from pixelwise.inference import export as graphs
@@ -35,7 +35,7 @@ RUN = WITHOUT + "runpy.run_path(sys.argv[0], run_name='__main__')"
 @pytest.fixture(scope="module")
 def segmenter():
     torch.manual_seed(0)
-    options = {"num_classes": len(NAMES), "width": 1 / 16, "depth": 2}
+    options = {"num_classes": len(NAMES), "width": 1 / 16, "depth": 1}
     network = build("unet", **options).eval()
     normalization = Normalization((110.0, 100.0, 90.0), (50.0, 55.0, 60.0), per_picture=True)
     return Segmenter(network, normalization, LabelSet(NAMES), {"builder": "unet", "options": options})
@@ -125,7 +125,7 @@ def test_a_graph_whose_labels_differ_is_not_written(segmenter, folder, tmp_path,
         Segmenter, "predict_dense", lambda self, pixels, **_: DensePrediction(np.full(pixels.shape[:2], 9), None)
     )
     with pytest.raises(DataError, match=r"model\.pt2 was not written: on drawn pictures .* 0\.000% .* at least 99\.9%"):
-        export(segmenter, tmp_path / "model.pt2", check=folder)
+        export(segmenter, tmp_path / "model.pt2", check=folder, confidence=True)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -169,7 +169,7 @@ def test_a_bundle_segments_pictures_without_torch_and_without_pixelwise(segmente
     Image.fromarray(scene()).quantize(16).save(pictures / "palette.png")
     Image.fromarray(scene((1, 1))).save(pictures / "palette.bmp")
     (pictures / "broken.png").write_bytes(b"\x89PNG\r\n\x1a\n")
-    exported = export(segmenter, tmp_path / "bundle", bundle=True, check=folder)
+    exported = export(segmenter, tmp_path / "bundle", bundle=True, check=folder, confidence=True)
     assert sorted(file.name for file in exported.out.iterdir()) == sorted(BUNDLE)
     assert len((exported.out / "predict.py").read_text().splitlines()) <= 100
     command = [
@@ -200,7 +200,7 @@ def test_a_bundle_segments_pictures_without_torch_and_without_pixelwise(segmente
 
 
 def test_int8_tells_its_loss_and_is_refused_below_the_users_limit(segmenter, folder, tmp_path):
-    exported = export(segmenter, tmp_path / "model.onnx", int8=True, calibrate=folder, least_equal=0.5)
+    exported = export(segmenter, tmp_path / "model.onnx", int8=True, calibrate=folder, least_equal=0.5, confidence=True)
     whole, small = exported.mean_iou
     assert 0 <= small <= 1 and 0 <= whole <= 1
     assert exported.compared[1].pictures == 3
@@ -211,7 +211,7 @@ def test_int8_tells_its_loss_and_is_refused_below_the_users_limit(segmenter, fol
     scales = [t for t in onnx.load(exported.out).graph.initializer if t.name.endswith("weight_scale")]
     assert scales and all(len(t.dims) == 1 and t.dims[0] > 1 for t in scales)  # one for each output channel
     with pytest.raises(DataError, match=r"3 pictures of .* were expected; calibrate on more pictures"):
-        export(segmenter, tmp_path / "second.onnx", int8=True, calibrate=folder, least_equal=1)
+        export(segmenter, tmp_path / "second.onnx", int8=True, calibrate=folder, least_equal=1, confidence=True)
     assert not (tmp_path / "second.onnx").exists()
 
 
@@ -219,7 +219,7 @@ def test_a_crf_behind_the_model_is_said_to_be_left_out(segmenter, tmp_path):
     from dataclasses import replace
 
     refined = replace(segmenter, refinement=preset_for("unet"))
-    assert "dense CRF is not in the graph" in export(refined, tmp_path / "model.pt2").notes[0]
+    assert "dense CRF is not in the graph" in export(refined, tmp_path / "model.pt2", confidence=True).notes[0]
 
 
 @pytest.fixture
@@ -240,13 +240,12 @@ def test_pictures_of_16_bits_are_refused_by_a_graph_of_8(segmenter, deep, tmp_pa
         export(segmenter, tmp_path / "model.pt2", bits=12)
 
 
-def test_a_bundle_of_16_bits_takes_pictures_of_16_and_of_8(segmenter, deep, tmp_path):
-    exported = export(segmenter, tmp_path / "bundle", bundle=True, bits=16, check=deep)
+def test_a_graph_of_16_bits_takes_pictures_of_16_and_of_8(segmenter, deep, tmp_path):
+    exported = export(segmenter, tmp_path / "model.pt2", bits=16, check=deep)
     assert [one.equal for one in exported.compared] == [pytest.approx(1, abs=1e-3)] * 2
-    read = runpy.run_path(str(exported.out / "predict.py"))["read"]
-    run = read_graph(exported.out / "model.onnx")
+    run = read_graph(exported.out)
     for name in ("a.png", "b.png"):
-        pixels = read(deep / name, 3, 16)
+        pixels = bundle_predict.read(deep / name, 3, 16)  # as a bundle's predict.py reads them
         assert pixels.dtype == np.uint16
         assert np.mean(run(pixels[None])[0][0] == segmenter.predict(deep / name).labels) >= 0.999
 
@@ -254,7 +253,7 @@ def test_a_bundle_of_16_bits_takes_pictures_of_16_and_of_8(segmenter, deep, tmp_
 def test_the_command_prints_one_json_object(segmenter, folder, tmp_path, capsys):
     model, out = segmenter.save(tmp_path / "model.safetensors"), tmp_path / "model.pt2"
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(model), str(out), "--json", "--check", str(folder)])
+        main(["export", str(model), str(out), "--json", "--check", str(folder), "--confidence"])
     assert not ended.value.code
     record = json.loads(capsys.readouterr().out)
     assert (record["out"], record["size"], record["mean_iou"]) == (str(out), out.stat().st_size, None)
@@ -264,7 +263,7 @@ def test_the_command_prints_one_json_object(segmenter, folder, tmp_path, capsys)
 def test_the_command_prints_the_share_of_equal_labels(segmenter, folder, tmp_path, capsys):
     model = segmenter.save(tmp_path / "model.safetensors")
     with pytest.raises(SystemExit) as ended:
-        main(["export", str(model), str(tmp_path / "model.pt2"), "--check", str(folder)])
+        main(["export", str(model), str(tmp_path / "model.pt2"), "--check", str(folder), "--confidence"])
     assert not ended.value.code
     told = capsys.readouterr().out
     assert "Equal labels: 100.000 % on drawn pictures of 96 × 128, 97 × 131, 45 × 150" in told

@@ -101,3 +101,10 @@ def test_a_table_of_areas_alone_needs_no_file(tmp_path, segmenter):
     found = predict_large(segmenter, written(tmp_path / "scan.tif"), {}, tile=96)
     assert sum(found.areas.values()) == 200 * 260
     assert found.size == (200, 260)
+
+
+def test_the_engine_that_is_asked_for_streams(tmp_path, segmenter, monkeypatch):
+    asked, own = [], segmenter.engine()
+    monkeypatch.setattr(Segmenter, "engine", lambda self, *given: asked.append(given) or own)
+    predict_large(segmenter, written(tmp_path / "scan.tif"), {}, tile=96, precision="fp32", engine="openvino")
+    assert asked == [("fp32", "openvino")]

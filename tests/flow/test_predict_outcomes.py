@@ -1,21 +1,32 @@
 """A folder of broken and strange files: each is named with its outcome, and the rest is done."""
 
 import json
+import re
+import shlex
 import struct
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tifffile
 import torch
 from PIL import Image
+from rich.console import Console
 
 from pixelwise.cli.main import main
+from pixelwise.cli.predicted import print_predicted
 from pixelwise.errors import BadOption, DataError, LabelError
 from pixelwise.flow.predicting.predict import find_pictures, predict_files
 from pixelwise.labels import LabelSet
+from pixelwise.layers.normalization import Normalization
+from pixelwise.models import build
+from pixelwise.segmenter import Segmenter
 
 from .test_predict import opened
 from .test_predict_resume import made
+from .test_video import draw
+
+PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "predict-many-files.md"
 
 
 def draw_all(root):
@@ -101,6 +112,68 @@ def test_what_is_said_of_a_file_is_a_line_of_its_own(tmp_path, capsys):
         f"{tmp_path}/in/animated.gif: written; it is animated: the first of 3 frames is read",
         f"2 pictures segmented into {tmp_path}/out/",
     ]
+
+
+def test_what_is_said_of_many_files_is_counted(tmp_path, capsys):
+    for number in range(13):
+        Image.new("RGB", (4, 4)).save(tmp_path / f"{number:02}.png")
+    found = find_pictures([str(tmp_path)])
+    print_predicted(Console(), predict_files(made(), found, tmp_path / "out"), tmp_path / "out", crf=False)
+    out = capsys.readouterr().out.splitlines()
+    assert out[9] == f"{tmp_path}/09.png: written; it is tiny: 4 × 4 pixels"
+    assert out[10] == "3 more files: written; it is tiny: 4 × 4 pixels"
+    assert len(out) == 12
+
+
+def test_an_interruption_says_how_to_go_on(tmp_path, capsys, monkeypatch):
+    Image.new("RGB", (20, 20)).save(tmp_path / "a.png")
+    made().save(tmp_path / "m.safetensors")
+
+    def stop(*given, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixelwise.segmenter.Segmenter.predict", stop)
+    with pytest.raises(SystemExit) as ended:
+        main(["predict", str(tmp_path / "m.safetensors"), str(tmp_path / "a.png"), "--out", str(tmp_path / "out")])
+    assert ended.value.code == 130
+    assert capsys.readouterr().err == (
+        f"interrupted; the results in {tmp_path}/out/ are whole, and --resume goes on from there\n"
+    )
+
+
+def test_the_page_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    torch.manual_seed(0)
+    options = {"num_classes": 3, "width": 1 / 16}
+    network = build("bayesian_segnet", **options).eval()
+    model = Segmenter(
+        network,
+        Normalization((120.0,) * 3, (60.0,) * 3),
+        LabelSet(("background", "leaf", "fruit")),
+        {"builder": "bayesian_segnet", "options": options},
+    )
+    for file in ("runs/cells/model.safetensors", "a.safetensors", "b.safetensors", "c.safetensors"):
+        Path(file).parent.mkdir(parents=True, exist_ok=True)
+        model.save(file)
+    Path("new-pictures").mkdir()
+    Image.new("RGB", (20, 20)).save("new-pictures/new.png")
+    Image.new("RGB", (20, 20)).save("new.jpg")
+    draw(Path("film.mp4"), count=2, size=(16, 16))
+    text = PAGE.read_text(encoding="utf-8")
+    commands = re.findall(r"^pixelwise (.+)$", text, re.MULTILINE)
+    assert len(commands) == 4
+    for command in commands:
+        with pytest.raises(SystemExit) as ended:
+            main([*shlex.split(command), "--overwrite"])
+        assert ended.value.code == 0, capsys.readouterr().err
+    (program,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
+    names = {"segmenter": model}
+    exec(program, names)
+    assert names["prediction"].uncertainty.shape == (20, 20)
+    for kind, file in re.findall(r"^\| `(\w+)` \| `([\w./]+)`", text, re.MULTILINE):
+        if kind in ("mask", "overlay", "uncertainty"):
+            assert Path("predictions", file.replace("NAME", "new")).is_file()
+    assert Path("predictions/overlay/film.mp4").is_file() and Path("predictions/mask/film/000000.png").is_file()
 
 
 def test_files_of_unknown_suffixes_say_what_is_read(tmp_path):

@@ -23,7 +23,7 @@ from pixelwise.models import build
 from pixelwise.processes import ALONE
 from pixelwise.recipes import PublishedRecipe, published_recipe
 from pixelwise.recipes.published import Data, Levels, Score, Stage, caffe_sgd
-from pixelwise.segmenter import Segmenter
+from pixelwise.segmenter import SAME_LABELS, Segmenter
 from pixelwise.training import loop
 from pixelwise.training.loop import StepLogged
 from pixelwise.weights.cache import NotHere
@@ -108,6 +108,18 @@ def killed_at(step):
             raise Stop
 
     return tell
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_where_bfloat16_is_fast_the_model_says_how_many_labels_it_keeps(folder, tmp_path, monkeypatch, fast):
+    monkeypatch.setattr(module, "fast_bfloat16", lambda device: fast)
+    model = train_recipe(recipe_of(stage(steps=1)), folder, out=tmp_path / "run").segmenter
+    stored = pw.load(tmp_path / "run" / "model.safetensors")
+    assert (stored.precision, stored.same_labels) == (model.precision, model.same_labels)
+    if fast:
+        assert stored.precision == ("bf16" if stored.same_labels >= SAME_LABELS else "fp32")
+    else:
+        assert (stored.precision, stored.same_labels) == ("fp32", None)
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(folder, tmp_path):

@@ -10,6 +10,7 @@ import torch
 from PIL import Image as PillowImage
 from torch import nn
 
+from pixelwise.data import large_tiff
 from pixelwise.errors import BadOption, DataError, ShapeError
 from pixelwise.inference import large
 from pixelwise.inference.engine import TorchEngine
@@ -197,16 +198,17 @@ def peak():
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the largest size so far is only forgotten there")
-def test_memory_does_not_grow_with_the_picture(tmp_path):
-    tile = np.random.default_rng(0).integers(0, 65535, (256, 256, 3)).astype(np.uint16)
+def test_memory_does_not_grow_with_the_picture(tmp_path, monkeypatch):
+    monkeypatch.setattr(large_tiff, "CACHE", 2**23)
+    tile = np.random.default_rng(0).random((256, 256, 3)) * 255  # eight bytes each, so that the rest is little beside
     grown = []
-    for height in (300, 300, 2400):  # the first one fills what is kept for good
+    for height in (1024, 1024, 3072):  # the first one fills what is kept for good
         path = tmp_path / f"{height}.tif"
-        tiles = (tile for _ in range(-(-height // 256) * 8))
-        written(path, tiles, shape=(height, 2048, 3), dtype=np.uint16, tile=(256, 256), compression=None)
+        tiles = (tile for _ in range(-(-height // 256) * 4))
+        written(path, tiles, shape=(height, 1024, 3), dtype=float, tile=(256, 256), compression=None)
         files = {kind: tmp_path / f"{kind}.tif" for kind in ("mask", "confidence")}
         _, before = peak()
         predict_tiff([TorchEngine(Pointwise().eval())], [PER_PICTURE], path, files, LABELS, tile=512)
         largest, _ = peak()
         grown.append(largest - before)
-    assert grown[2] - grown[1] < 2400 * 2048 * 3 * 2 / 3
+    assert grown[2] - grown[1] < (3072 - 1024) * 1024 * 3 * 8 / 3

@@ -12,6 +12,7 @@ import pixelwise as pw
 from pixelwise.cli.main import main
 from pixelwise.errors import BadOption
 from pixelwise.flow.evaluate import evaluate_folder
+from pixelwise.flow.predicting.predict import find_pictures, predict_files
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
@@ -192,9 +193,13 @@ def test_two_processes_evaluate_and_predict_as_one_and_the_first_one_speaks(mode
     assert (first.code, second.code, second.out) == (0, 0, ""), first.error
     two = json.loads(first.out)
     assert {key: two[key] for key in one if key != "seconds_per_megapixel"} == json.loads(json.dumps(one))
-    first, second = several(["predict", model, data / "images", "--out", tmp_path / "out"], terminals=True)
+    asked = ["predict", model, data / "images", "--save", "mask,areas,coco", "--out"]
+    first, second = several([*asked, tmp_path / "out"], terminals=True)
     assert (first.code, second.code, second.out) == (0, 0, ""), first.out
     assert "5 pictures segmented" in first.out
+    predict_files(segmenter, find_pictures([str(data / "images")]), tmp_path / "one", kinds="mask,areas,coco")
+    for table in ("areas.csv", "coco.json"):
+        assert (tmp_path / "out" / table).read_bytes() == (tmp_path / "one" / table).read_bytes()
     for file in sorted((data / "images").iterdir()):
         expected = segmenter.predict(file).labels
         assert (np.asarray(Image.open(tmp_path / "out" / "mask" / file.name)) == expected).all()

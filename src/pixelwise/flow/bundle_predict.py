@@ -86,10 +86,8 @@ def main() -> int:
             mask = colored(session.run(["labels"], {"picture": pixels[None]})[0][0], facts)
             save(mask, arguments.out / f"{name}.png")
             if arguments.overlay and mask.mode == "P":
-                shown = (pixels >> (facts["bits"] - 8)).astype(np.uint8).repeat(3 // pixels.shape[2], 2)
-                save(
-                    Image.blend(Image.fromarray(shown), mask.convert("RGB"), 0.5), arguments.out / f"{name}-overlay.png"
-                )
+                base = Image.fromarray((pixels >> (facts["bits"] - 8)).astype(np.uint8).repeat(3 // pixels.shape[2], 2))
+                save(Image.blend(base, mask.convert("RGB"), 0.5), arguments.out / f"{name}-overlay.png")
             written += 1
         except (OSError, ValueError, Image.DecompressionBombError) as error:
             print(f"{path}: {error}", file=sys.stderr)

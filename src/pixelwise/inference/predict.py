@@ -22,7 +22,7 @@ from pixelwise.errors import BadOption, DataError, WeightsError
 from pixelwise.inference.engine import Predictor, engine_of, engines_of
 from pixelwise.inference.fusion import BAND, Look, Sampling, Seen, Voice, scores_of, see
 from pixelwise.inference.refine import Refinement, refine
-from pixelwise.inference.tiles import MARGIN, TILE, Plan, Window, blended, plan_of, tiles, tiling
+from pixelwise.inference.tiles import MARGIN, TILE, WHOLE, Plan, Window, blended, plan_of, tiles, tiling
 from pixelwise.inference.views import ONCE, Views, resized
 from pixelwise.labels import VOID
 from pixelwise.layers.head import Head
@@ -85,7 +85,8 @@ def predict_image(
         entropy: give the entropy of the probabilities, too.
         sampling: Monte-Carlo dropout: classes, confidence and entropy are of the mean over the samples, and their
             variance is given as uncertainty.
-        tile: pictures with more than tile² pixels are cut into tiles of this size; `tiling` if left out.
+        tile: pictures with more than tile² pixels are cut into tiles of this size; if left out, those of more than
+            `WHOLE`, as `tiling` says.
         refinement: a CRF behind the network; the labels are those of the largest marginals. With so many classes that
             a tile has more than 2²⁷ probabilities it works on smaller ones.
         more: names of further heads of the network whose classes are wanted, without the CRF.
@@ -192,16 +193,19 @@ def _plan_of_views(voice: Voice, size: tuple[int, int], tile: int | None, views:
     whole = Plan(size, tuple(tiles(size, max(size), 0)))
     if normalization.size is not None:
         return whole
-    side = int((tile or (TILE if engine.tiling is None else engine.tiling[0])) * min(1.0, LARGEST_SCALE / views.growth))
+    own, shrunk = None if engine.tiling is None else engine.tiling[0], min(1.0, LARGEST_SCALE / views.growth)
+    side = int((tile or own or TILE) * shrunk)
+    largest = side**2 if tile or own else int(WHOLE * shrunk**2)  # pixels up to which it is not cut
     if views.window is not None and tile is None:
-        side = max(size)
+        side, largest = max(size), math.prod(size)
     pixels, margin = math.prod(size), MARGIN if engine.tiling is None else engine.tiling[1]
     if pixels * VOID > REFINED:
         heads = engine.heads(torch.zeros(1, normalization.channels, 64, 64))
         count = sum(head.scores.shape[1] for head in heads.values())
-        if count * min(pixels, side * side) > REFINED:
+        if count * min(pixels, largest) > REFINED:
             side = max(math.isqrt(REFINED // count), 4 * margin)
-    if pixels <= side * side:
+            largest = side**2
+    if pixels <= largest:
         return whole
     chosen = tiling(engine)
     margin = min(chosen.margin, side // 4)

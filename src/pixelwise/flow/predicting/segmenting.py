@@ -161,6 +161,7 @@ class Run:
                 yield self._video(job) if job.picture.video else self._streamed(job)
             except Exception as error:
                 yield _failed(job, error)
+            self._done = max(self._done, done + 1)  # it failed at its beginning
             self._total = rest + self._done - done  # what was announced may be wrong
             self._count(0)
 
