@@ -42,7 +42,7 @@ Written by `docs/export_table.py`; how to export: [deploy without torch](../how-
 Every network of `pixelwise list models`, narrow (1/16 of its channels, random weights), was exported by
 `pixelwise export` to each format, and its labels were compared with the network's own on random pictures of 1 × 1,
 2 × 2, 4 × 4 … 64 × 64, 1 × 40, 45 × 2 and 97 × 131. "Yes" means at least 99.9 % equal labels at each of them, "from n"
-that the runtime refuses smaller squares.
+that the runtime refuses smaller squares; "not measured" that nobody has tried it yet.
 
 | network | .onnx (ONNX Runtime) | .pt2 (torch) | .xml (OpenVINO) |
 | --- | --- | --- | --- |
@@ -55,8 +55,8 @@ FOOT = """
 - A model with the size of its pictures in the normalization brings them to it inside the graph, and its scores back.
 - A model made of a prototxt (`pixelwise import-weights`) or of a classifier (`pixelwise heatmap`) is tried as it is;
   where torch cannot follow it for every size, the export says so and writes nothing.
-- Pictures above 1024 × 1024 pixels are cut into tiles by `pixelwise predict`, whose labels may differ a little from the
-  graph's, which takes every picture whole.
+- Pictures of more than 1024 × 2048 pixels are cut into tiles by `pixelwise predict`, whose labels may differ a little
+  from the graph's, which takes every picture whole.
 """
 
 
@@ -124,10 +124,11 @@ def cell(shares: list[float | None]) -> str:
 
 def page(outcomes: dict[str, Outcome]) -> str:
     """The page of the documentation."""
-    rows = [
-        f"| `{name}` | " + " | ".join("no ¹" if "refused" in one else cell(one[suffix]) for suffix in FORMATS) + " |"
-        for name, one in outcomes.items()
-    ]
+    rows = []
+    for name in MODELS:
+        one = outcomes.get(name)
+        cells = ["not measured" if one is None else "no ¹" if "refused" in one else cell(one[s]) for s in FORMATS]
+        rows.append(f"| `{name}` | {' | '.join(cells)} |")
     reasons = [f"¹ `{name}`: {one['refused']}." for name, one in outcomes.items() if "refused" in one]
     return HEAD + "\n".join(rows) + "\n\n" + "\n\n".join(reasons) + "\n" + FOOT
 

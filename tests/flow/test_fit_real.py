@@ -33,11 +33,12 @@ SETS = {
 }
 
 
-SOAK = pytest.mark.skipif(not os.environ.get("PIXELWISE_SOAK"), reason="a minute and a half; part of make soak")
+LONG = {"camvid", "voc-mini"}
+SOAK = pytest.mark.skipif(not os.environ.get("PIXELWISE_SOAK"), reason="a minute or more; part of make soak")
 
 
 @pytest.mark.real
-@pytest.mark.parametrize("name", [pytest.param(name, marks=SOAK if name == "camvid" else ()) for name in SETS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=SOAK if name in LONG else ()) for name in SETS])
 def test_a_real_folder_is_fitted_unchanged(real_data, tmp_path, tiny, name):
     classes, count = SETS[name]
     settings = (
