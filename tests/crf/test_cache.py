@@ -29,7 +29,8 @@ def package(tmp_path):
     folder = tmp_path / "lib" / "pixelwise" / "crf"
     folder.mkdir(parents=True)
     source = Path(vectors.__file__).parents[1]
-    for name in ("__init__.py", "version.py", "crf/__init__.py", "crf/vectors.py", "crf/lattice_kernels.py"):
+    crf = ("crf/__init__.py", "crf/collection.py", "crf/vectors.py", "crf/lattice_kernels.py")
+    for name in ("__init__.py", "version.py", *crf):
         shutil.copy(source / name, folder.parent / name)
     (folder / "__pycache__").touch()
     return folder

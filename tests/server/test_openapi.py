@@ -61,7 +61,7 @@ def check(description, url):
         def answers(case):
             response = case.call(base_url=url)
             assert response.status_code < 500
-            # whether a scale is one that views take, or a model one that is served, no schema says: 422 and 404 are told
+            # whether views take a scale, or a model is served, no schema says: 422 and 404 tell it
             case.validate_response(response, excluded_checks=[positive_data_acceptance])
 
         answers()

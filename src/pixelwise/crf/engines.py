@@ -4,16 +4,15 @@ An engine has arrays of its own kind, numpy's or tensors on one device. What com
 what came in. Neither library is imported before it is needed.
 """
 
-import gc
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.crf.arrays import is_tensor, is_whole, shown
+from pixelwise.crf.collection import keeping_all
 from pixelwise.crf.features import Sigma
 from pixelwise.crf.reference import Normalization
 from pixelwise.crf.threads import available_threads
@@ -113,7 +112,7 @@ def choose(name: EngineName | Engine, device: Any, given: Any, threads: int | No
         raise BadOption(f"the engine numba computes on the CPU, not on {place}: pass engine='torch', or move the data")
     if name == "numba" or (name == "auto" and on_cpu):
         try:
-            with _keeping_all():
+            with keeping_all():
                 from pixelwise.crf.numba_engine import NumbaEngine
             return NumbaEngine(available, moves=device is not None)
         except ImportError:
@@ -122,19 +121,6 @@ def choose(name: EngineName | Engine, device: Any, given: Any, threads: int | No
     from pixelwise.crf.torch_engine import TorchEngine
 
     return TorchEngine(place, moves=device is not None)
-
-
-@contextmanager
-def _keeping_all() -> Iterator[None]:
-    """The garbage collector off while numba is imported: what that makes stays, and looking through it takes 0.05 s."""
-    was_on = gc.isenabled() and "numba" not in sys.modules
-    if was_on:
-        gc.disable()
-    try:
-        yield
-    finally:
-        if was_on:
-            gc.enable()
 
 
 def _place(device: Any, given: Any) -> str:

@@ -25,6 +25,8 @@ from numba.core import caching, cgutils, event, sigutils
 from numba.core.datamodel import models
 from numba.core.runtime.nrt import rtsys
 
+from pixelwise.crf.collection import keeping_all
+
 WIDTH = 8  # float32 in a register
 
 _FLOAT = ir.FloatType()
@@ -78,8 +80,9 @@ class _Cache(caching.FunctionCache):
         compiled already needs numba's memory management alone.
         """
         try:
-            rtsys.initialize(target_context)
-            loaded = self._load_overload(sig, target_context)
+            with keeping_all():
+                rtsys.initialize(target_context)
+                loaded = self._load_overload(sig, target_context)
             if loaded is not None and tuple(loaded.signature.args) != tuple(sigutils.normalize_signature(sig)[0]):
                 _log.debug("%s holds %s for %s", self.cache_path, loaded.signature, sig)
                 return None
