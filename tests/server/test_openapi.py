@@ -10,8 +10,6 @@ from PIL import Image
 
 schemathesis = pytest.importorskip("schemathesis")
 
-from schemathesis.specs.openapi.checks import positive_data_acceptance  # noqa: E402 – after what may be missing
-
 from pixelwise.server.app import create_app  # noqa: E402 – after what may be missing
 from pixelwise.server.models import ServedModel  # noqa: E402
 from pixelwise.server.running import background  # noqa: E402
@@ -59,10 +57,9 @@ def check(description, url):
         )
         @hypothesis.given(case=operation.as_strategy())
         def answers(case):
-            response = case.call(base_url=url)
+            response = case.call(base_url=url, timeout=120)  # the papers' tests enlarge much
             assert response.status_code < 500
-            # whether views take a scale, or a model is served, no schema says: 422 and 404 tell it
-            case.validate_response(response, excluded_checks=[positive_data_acceptance])
+            case.validate_response(response)
 
         answers()
     assert tried == {

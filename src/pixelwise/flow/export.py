@@ -41,7 +41,7 @@ from pixelwise.version import VERSION
 
 SIZES = ((96, 128), (97, 131), (45, 150))  # of the drawn pictures; (height, width)
 LEAST = 0.999  # share of equal labels
-LEAST_INT8 = 0.97
+LEAST_INT8 = 0.99
 CHECKED = 20  # real pictures at most
 BUNDLE = ("model.onnx", "classes.json", "predict.py", "README.txt")
 
@@ -117,7 +117,7 @@ def export(
         bundle: `out` is a folder with model.onnx, classes.json, predict.py and README.txt, which need no pixelwise.
         int8: convolutions in eight bits, with ranges measured on the pictures of `calibrate`; .onnx and .xml.
         calibrate: a folder of pictures as the model will see them, best with masks: then the loss of mean IoU is told.
-        least_equal: the share of equal labels below which nothing is written; 0.999, and 0.97 with int8.
+        least_equal: the share of equal labels below which nothing is written; 0.999, and 0.99 with int8.
         overwrite: replace what an earlier export wrote.
         bits: of the pictures' values, 8 or 16; a network takes either, on the same scale, and a graph one of them.
         source: what the metadata name as the model's origin, such as its file.

@@ -42,6 +42,9 @@ PAPER = Paper(
 
 Layers = dict[str, nn.Module]
 
+_CORNERS = ((0, 0), (0, 1), (1, 0), (1, 1))
+"""Rows down and columns right of the pixels of a window, in the order of their places."""
+
 
 class SegNet(nn.Module):
     """Encoders with pools, decoders with unpoolings: (N, C, H, W) → (N, K, H, W) logits (Figure 2).
@@ -105,17 +108,35 @@ def max_pool(values: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _max_pool_in_graph(values: Tensor) -> tuple[Tensor, Tensor]:
-    """The same without a pool that tells its places, of which ONNX's runtimes give those in the whole batch."""
+    """The same, but the places are 0…3 in each window; ONNX's runtimes differ from torch in the places of their pools.
+
+    Rows and columns are picked by number, the last one twice where its window is cut: while a picture's size is open,
+    padding and y·W + x make each size a comparison of nested divisions, which takes torch minutes to follow.
+    """
     height, width = values.shape[-2:]
-    padded = functional.pad(values, (0, -width % 2, 0, -height % 2), value=-torch.inf)
-    rows, columns = (2 * torch.arange((length + 1) // 2) for length in (height, width))
-    first = rows[:, None] * width + columns  # of each window
-    pooled, places = padded[..., ::2, ::2], first
-    for down, right in ((0, 1), (1, 0), (1, 1)):
-        here = padded[..., down::2, right::2]
-        places = torch.where(here > pooled, first + (down * width + right), places)
+    rows, columns = (2 * torch.arange((length + 1) // 2, device=values.device) for length in (height, width))
+
+    def corner(down: int, right: int) -> Tensor:
+        picked = values.index_select(-2, (rows + down).clamp(max=height - 1))
+        return picked.index_select(-1, (columns + right).clamp(max=width - 1))
+
+    pooled = corner(0, 0)
+    places = torch.zeros_like(pooled, dtype=torch.int64)
+    for place, (down, right) in enumerate(_CORNERS[1:], 1):
+        here = corner(down, right)
+        places = torch.where(here > pooled, place, places)
         pooled = torch.maximum(pooled, here)
     return pooled, places
+
+
+def _max_unpool_in_graph(pooled: Tensor, places: Tensor, size: Size) -> Tensor:
+    """`max_unpool` for the places of `_max_pool_in_graph`."""
+    rows, columns = (torch.arange(length, device=places.device) for length in size)
+
+    def fill(cells: Tensor) -> Tensor:
+        return cells.index_select(-2, rows // 2).index_select(-1, columns // 2)
+
+    return torch.where(fill(places) == 2 * (rows % 2)[:, None] + columns % 2, fill(pooled), 0)
 
 
 def max_unpool(pooled: Tensor, places: Tensor, size: Size) -> Tensor:
@@ -124,6 +145,8 @@ def max_unpool(pooled: Tensor, places: Tensor, size: Size) -> Tensor:
     `torch.nn.MaxUnpool2d` is not deterministic by torch's own account; windows of 2 × 2 do not overlap, so copying
     each value to its window and keeping it at its place alone gives the same with no scattered write.
     """
+    if torch.compiler.is_exporting():
+        return _max_unpool_in_graph(pooled, places, size)
     height, width = size
     grid = torch.arange(height * width, device=places.device).reshape(height, width)
     return torch.where(_fill_windows(places, height, width) == grid, _fill_windows(pooled, height, width), 0)

@@ -96,7 +96,7 @@ def create_app(models: Sequence[ServedModel], settings: Settings | None = None) 
     async def left(request: Request, error: ClientDisconnect) -> Response:
         return Response(status_code=LEFT)
 
-    app.openapi = lambda: _description(app, settings)  # type: ignore[method-assign]  # FastAPI's documented way
+    app.openapi = lambda: _description(app, settings, [model.name for model in models])  # type: ignore[method-assign]  # FastAPI's documented way
     return app
 
 
@@ -366,13 +366,16 @@ def _corrections_body() -> dict[str, Any]:
     return {"required": True, "content": {"multipart/form-data": {"schema": form}}}
 
 
-def _description(app: FastAPI, settings: Settings) -> dict[str, Any]:
-    """OpenAPI's, once; with the token where there is one."""
+def _description(app: FastAPI, settings: Settings, models: Sequence[str]) -> dict[str, Any]:
+    """OpenAPI's, once; with the names of the models that are served, and the token where there is one."""
     if app.openapi_schema is None:
         schema = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
         schemas = schema["components"]["schemas"]
         for name in ("HTTPValidationError", "ValidationError"):
             schemas.pop(name, None)
+        for parameter in schema["paths"]["/v1/segment"]["post"]["parameters"]:
+            if parameter["name"] == "model":
+                parameter["schema"] = {"type": "string", "enum": list(models)}
         if settings.token is not None:
             schema["components"]["securitySchemes"] = {"token": {"type": "http", "scheme": "bearer"}}
             for path, methods in schema["paths"].items():

@@ -1,15 +1,19 @@
 """Options of a request to segment, as query parameters or fields of a form."""
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, WithJsonSchema, field_validator
 
 from pixelwise.errors import PixelwiseError
-from pixelwise.inference.views import Views, views_of
+from pixelwise.inference.views import PAPERS, Views, views_of
 from pixelwise.server.refusals import Refusal
 
 VIEWS = 8  # scales at a time
+MOST_LETTERS = 200
+_SCALE = r"(0?\.[0-9]{0,19}[1-9][0-9]{0,19}|[1-7](\.[0-9]{0,19})?|8(\.0{0,19})?)"  # above 0 and up to views.MOST
+SCALES = f"^({_SCALE}(,{_SCALE}){{0,{VIEWS - 1}}}|{'|'.join(PAPERS)})$"
+"""What `scales` may be, as a regular expression for the description."""
 
 Output = Literal["mask", "overlay", "confidence", "json"]
 INCLUDED = ("polygons", "mask", "overlay", "confidence", "indices")
@@ -27,11 +31,14 @@ class Options(BaseModel):
         description=f"Parts of the JSON: any of {', '.join(INCLUDED)}, separated by commas.",
         pattern=f"^(({'|'.join(INCLUDED)})(,({'|'.join(INCLUDED)})){{0,8}})?$",
     )
-    scales: str | None = Field(
-        None,
-        description="Fuse what is seen at these scales, as 0.5,1,1.5 (at most 8); or a paper's test, as deeplab_v3.",
-        max_length=100,
-        examples=["0.5,1,1.5"],
+    scales: Annotated[str, WithJsonSchema({"type": "string", "pattern": SCALES, "maxLength": MOST_LETTERS})] | None = (
+        Field(
+            None,
+            description="Fuse what is seen at these scales, as 0.5,1,1.5 (at most 8); or a paper's test, as "
+            "deeplab_v3. What stands there twice counts once.",
+            max_length=MOST_LETTERS,
+            examples=["0.5,1,1.5"],
+        )
     )
     flip: bool = Field(False, description="Fuse with the mirrored picture, too.")
     crf: bool | None = Field(None, description="Refine with a dense CRF; the model's own if left out.")
@@ -41,12 +48,14 @@ class Options(BaseModel):
     @field_validator("scales")
     @classmethod
     def _known(cls, scales: str | None) -> str | None:
-        if scales is not None:
-            try:
-                views_of(scales)
-            except PixelwiseError as error:
-                raise ValueError(str(error)) from error
-        return scales
+        if scales is None:
+            return None
+        once = ",".join(dict.fromkeys(_plain(part) for part in scales.split(",")))
+        try:
+            views_of(once)
+        except PixelwiseError as error:
+            raise ValueError(str(error)) from error
+        return once
 
     @property
     def included(self) -> tuple[str, ...]:
@@ -84,6 +93,14 @@ class Options(BaseModel):
             return Options.model_validate(self.model_dump(include=self.model_fields_set) | dict(fields))
         except ValidationError as error:
             raise refused(error.errors()) from None
+
+
+def _plain(scale: str) -> str:
+    """One way to write a number: 0.5 of .50."""
+    try:
+        return repr(float(scale))
+    except ValueError:
+        return scale.strip()
 
 
 def refused(errors: object) -> Refusal:
