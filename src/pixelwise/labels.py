@@ -149,10 +149,8 @@ class LabelSet:
     def _classes_of_bytes(self, values: NDArray[np.uint8]) -> ClassMap | None:
         """`to_classes` of fewer than 255 classes, in one pass; None where a value stands in no row."""
         if self._stands_for_itself and values.ndim == 2:
-            strange = values >= self.num_classes
-            if strange.any() and ((values != VOID) & strange).any():
-                return None
-            return values.copy()
+            following: NDArray[np.uint8] = values + np.uint8(1)  # void, 255, becomes 0
+            return None if following.max() > self.num_classes else values.copy()
         import cv2  # loaded with the decoder in any case; the label sets alone do without
 
         classes = np.asarray(cv2.LUT(values, self._byte_table), np.uint8)

@@ -11,7 +11,7 @@ alike. What the papers vary is in `PAPER_AUGMENTATIONS`.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any, Literal, NamedTuple, Self
 
 import cv2
@@ -25,6 +25,8 @@ from pixelwise.data.sample import Image
 from pixelwise.labels import ClassMap
 
 Size = tuple[int, int]
+KEPT_BYTES = 4 << 20
+"""A picture of more is not kept with its crop."""
 
 
 class Augmentation(BaseModel):
@@ -85,6 +87,13 @@ class Augmentation(BaseModel):
     blur: float = Field(0.0, ge=0)
     blur_kernel: int = Field(0, ge=0)
     blur_probability: float = Field(1.0, ge=0, le=1)
+
+    @property
+    def tones(self) -> bool:
+        """Whether anything but the geometry varies."""
+        factors = self.gamma, self.contrast
+        shares = self.brightness, self.color, self.grey, self.invert, self.noise, self.blur, self.blur_kernel
+        return any(factor != 1 for factor in factors) or any(shares)
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -172,6 +181,11 @@ class Crop:
         return self.measure()
 
     @property
+    def untoned(self) -> bool:
+        """Whether each byte is its own level."""
+        return self.table is not None and self.table is _bytes(self.pixels.shape[2])
+
+    @property
     def levels(self) -> NDArray[np.float32]:
         """(h, w, C) float32, 0–255 for ordinary pictures; made anew each time."""
         return np.asarray(self.pixels, np.float32) if self.table is None else looked_up(self.table, self.pixels)
@@ -230,6 +244,7 @@ def random_crop(
     """A crop of exactly `size` (height, width) from image (H, W, C) and target (H, W).
 
     Args:
+        augmentation: what may vary.
         void: pads the target.
         fill: the color that pads the picture, 0–255 per channel; the picture's own mean if left out.
         focus: (row, column) of a pixel that lies within the crop, at a random place in it; any crop if left out.
@@ -237,7 +252,7 @@ def random_crop(
         weights: (H, W) float32 of the target's pixels (`pixelwise.data.border_weights`), which move along.
     """
     a = augmentation
-    grid = grid_of(image)
+    grid = _grid(image)
     linear = _linear(a, target.shape, random)
     inverse = _inverse(linear)
     matrix, spans = _placed(linear, _center(a, inverse, target.shape, size, focus, random), target.shape, size)
@@ -251,7 +266,7 @@ def random_crop(
         window, place = _window(matrix, inverse, target.shape, size)
     else:
         window, place = (slice(None), slice(None)), spans
-    color = fill if fill is not None else tuple(float(v) for v in grid.mean(0))
+    color = fill if fill is not None else tuple(float(v) for v in grid().mean(0))
     pad = tuple(value / level_scale(image.dtype) for value in color)
     crop = _warp(image[window], place, size, cv2.INTER_LINEAR, pad)
     crop_target = _warp(target[window], place, size, cv2.INTER_NEAREST, (float(void),))
@@ -262,6 +277,14 @@ def random_crop(
     crop_weights = None if weights is None else _warp(weights[window], place, size, cv2.INTER_NEAREST, (0.0,))
     pixels, table, measure = _toned(crop, grid, a, random)
     return Crop(pixels, table, crop_target, measure, others, crop_weights)
+
+
+def _grid(image: Image) -> Callable[[], NDArray[np.float32]]:
+    """What gives `grid_of` a picture, once; few crops ask for it, and a large picture is not kept for that."""
+    if image.nbytes <= KEPT_BYTES:
+        return cache(partial(grid_of, image))
+    grid = grid_of(image)
+    return lambda: grid
 
 
 def looked_up(
@@ -275,26 +298,38 @@ def looked_up(
     return found
 
 
+def standardized(
+    pixels: NDArray[Any], mean: NDArray[np.float32], deviation: NDArray[np.float32], out: NDArray[np.float32]
+) -> None:
+    """Write (pixel − mean) / deviation, each (C,) float32, into `out` for pixels (h, w, C)."""
+    from pixelwise.data.lookup_kernels import standardize  # numba takes a while to load
+
+    height, width, channels = pixels.shape
+    row = height, width * channels
+    standardize(pixels.reshape(row), np.tile(mean, width), np.tile(deviation, width), out.reshape(row))
+
+
 def _linear(a: Augmentation, source: Size, random: np.random.Generator) -> NDArray[np.float64]:
     """The 2 × 2 part of the map from source (x, y) to crop (x, y)."""
     if a.scales:
         factor = a.scales[int(random.integers(len(a.scales)))]
     elif a.scale_drawn == "linear":
-        factor = random.uniform(*a.scale)
+        factor = _uniform(random, *a.scale)
     else:
-        factor = math.exp(random.uniform(math.log(a.scale[0]), math.log(a.scale[1])))
+        factor = math.exp(_uniform(random, math.log(a.scale[0]), math.log(a.scale[1])))
     if a.short_side is not None:
         factor = min(max(factor, a.short_side[0] / min(source)), a.short_side[1] / min(source))
-    stretch = math.exp(random.uniform(-1, 1) * math.log(a.stretch) / 2)
+    stretch = math.exp(_uniform(random, -1, 1) * math.log(a.stretch) / 2)
     turn = int(random.integers(4)) * 90 if a.quarter_turns else 0
     turning = bool(a.rotation) and _happens(a.rotation_probability, random)
-    radians = math.radians(turn + (random.uniform(-a.rotation, a.rotation) if turning else 0.0))
+    radians = math.radians(turn + (_uniform(random, -a.rotation, a.rotation) if turning else 0.0))
     mirror = [-1.0 if flip and random.random() < 0.5 else 1.0 for flip in (a.flip_horizontal, a.flip_vertical)]
     cos, sin = math.cos(radians), math.sin(radians)
     along, across = factor * stretch * mirror[0], factor / stretch * mirror[1]
     turned = cos * along, -sin * across, sin * along, cos * across
     # a quarter turn is exact
-    return np.array([0.0 if abs(value) < 1e-12 else value for value in turned]).reshape(2, 2)
+    exact = [0.0 if abs(value) < 1e-12 else value for value in turned]
+    return np.array([exact[:2], exact[2:]])
 
 
 def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -302,6 +337,11 @@ def _inverse(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
     (a, b), (c, d) = matrix.tolist()
     determinant = a * d - b * c
     return np.array([[d / determinant, -b / determinant], [-c / determinant, a / determinant]])
+
+
+def _uniform(random: np.random.Generator, low: float, high: float) -> float:
+    """`random.uniform(low, high)`, bit for bit, in half its time."""
+    return low + (high - low) * random.random()
 
 
 def _happens(probability: float, random: np.random.Generator) -> bool:
@@ -330,9 +370,9 @@ def _center(
         else:  # where the picture is smaller than the crop, it lies anywhere in it
             between.append((length - half - 0.5, half - 0.5))
     if focus is None:
-        return np.array([random.uniform(low, high) for low, high in between])
+        return np.array([_uniform(random, low, high) for low, high in between])
     spread = a.focus_spread
-    place = np.array([random.uniform(-spread, spread) * size[1], random.uniform(-spread, spread) * size[0]])
+    place = np.array([_uniform(random, -spread, spread) * length for length in size[::-1]])
     low, high = zip(*between, strict=True)
     return np.asarray(np.clip(np.array([focus[1], focus[0]], float) - inverse @ place, low, high))
 
@@ -344,11 +384,14 @@ def _placed(
 
     A map that only scales, mirrors and moves comes with its rows and columns, whole pixels of the resized picture.
     """
-    offset = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2]) - linear @ center
-    if linear[0, 1] != 0 or linear[1, 0] != 0:
+    (along, right), (down, across) = linear.tolist()
+    if right or down:
+        offset = np.array([(size[1] - 1) / 2, (size[0] - 1) / 2]) - linear @ center
         return np.column_stack([linear, np.round(offset)]), None
-    spans = tuple(_span(float(linear[i, i]), float(offset[i]), source[1 - i], size[1 - i]) for i in (1, 0))
-    return np.column_stack([linear, [spans[1].offset, spans[0].offset]]), (spans[0], spans[1])
+    x, y = center.tolist()
+    columns = _span(along, (size[1] - 1) / 2 - along * x, source[1], size[1])
+    rows = _span(across, (size[0] - 1) / 2 - across * y, source[0], size[0])
+    return np.array([[along, 0, columns.offset], [0, across, rows.offset]]), (rows, columns)
 
 
 def _span(scale: float, offset: float, length: int, side: int) -> _Span:
@@ -454,7 +497,7 @@ def _resized(
     if part.size and (rows.factor != 1 or columns.factor != 1):
         height, width = (max(round(n * span.factor), 1) for n, span in zip(part.shape, (rows, columns), strict=False))
         if interpolation == cv2.INTER_NEAREST:  # OpenCV's rounds the factors to whole sizes, or takes the pixel before
-            part = part[rows.nearest(height, part.shape[0])].take(columns.nearest(width, part.shape[1]), axis=1)
+            part = _taken(part, rows.nearest(height, part.shape[0]), columns.nearest(width, part.shape[1]))
         else:  # the factors are exact without a size, which a part too small to keep a pixel needs
             size = (width, height) if min(height, width) == 1 else None
             part = cv2.resize(part, size, fx=columns.factor, fy=rows.factor, interpolation=interpolation)
@@ -465,8 +508,17 @@ def _resized(
     left, right = columns.borders(part.shape[1])
     if rows.mirrored or columns.mirrored:
         part = cv2.flip(part, -1 if rows.mirrored and columns.mirrored else int(columns.mirrored))
-    moved: NDArray[Any] = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill)
-    return moved
+    if top or bottom or left or right or part.base is not None:  # padded, or a part of what is somebody else's
+        part = cv2.copyMakeBorder(part, top, bottom, left, right, cv2.BORDER_CONSTANT, value=fill)
+    return part
+
+
+def _taken(part: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
+    """`part[rows][:, columns]`; columns of a map are taken as rows of what is turned, a quarter of the time."""
+    if part.ndim == 2 and part.dtype == np.uint8:
+        turned: NDArray[Any] = cv2.transpose(cv2.transpose(part[rows])[columns])
+        return turned
+    return part[rows].take(columns, axis=1)
 
 
 @cache
@@ -479,7 +531,7 @@ def _bytes(channels: int) -> NDArray[np.float32]:
 
 def _toned(
     crop: NDArray[Any],
-    grid: NDArray[np.float32],
+    grid: Callable[[], NDArray[np.float32]],
     a: Augmentation,
     random: np.random.Generator,
 ) -> tuple[NDArray[np.uint8] | NDArray[np.float32], NDArray[np.float32] | None, Callable[[], Statistics]]:
@@ -489,13 +541,16 @@ def _toned(
     change of shape; contrast, shifts and noise come after them, and survive it.
     """
     channels = crop.shape[2]
-    exponent = math.exp(random.uniform(-1, 1) * math.log(a.gamma))
+    if not a.tones and crop.dtype == np.uint8:
+        random.random(4 + channels + (channels == 3))  # as below, whatever may vary
+        return crop, _bytes(channels), cache(lambda: statistics_of(grid()))
+    exponent = math.exp(_uniform(random, -1, 1) * math.log(a.gamma))
     negative = random.random() < a.invert
 
     def curve(levels: NDArray[np.float32]) -> NDArray[np.float32]:
         if exponent == 1 and not negative:
             return levels
-        low, high = grid.min(0), grid.max(0)
+        low, high = grid().min(0), grid().max(0)
         span = np.maximum(high - low, 1e-6)
         position = np.maximum((levels - low) / span, 0) ** np.float32(exponent)
         position = 1 - position if negative else position
@@ -503,11 +558,11 @@ def _toned(
 
     @cache
     def statistics() -> Statistics:
-        return statistics_of(curve(grid))
+        return statistics_of(curve(grid()))
 
-    gain = np.float32(math.exp(random.uniform(-1, 1) * math.log(a.contrast)))
+    gain = np.float32(math.exp(_uniform(random, -1, 1) * math.log(a.contrast)))
     shift = np.asarray(
-        random.uniform(-a.brightness, a.brightness) + random.uniform(-a.color, a.color, channels), np.float32
+        _uniform(random, -a.brightness, a.brightness) + random.uniform(-a.color, a.color, channels), np.float32
     )
 
     def light(levels: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pixelwise.data.augment import Crop, looked_up
+from pixelwise.data.augment import Crop, looked_up, standardized
 from pixelwise.data.levels import Statistics, grid_of, statistics_of, to_levels
 from pixelwise.errors import BadOption, ShapeError
 
@@ -125,7 +125,7 @@ class Normalization:
         return torch.from_numpy(values).permute(0, 3, 1, 2)
 
     def of_crops(self, crops: Sequence[Crop]) -> Tensor:
-        """As `normalize` of the crops' levels, bit for bit: of pixels with a table, the table is normalized alone."""
+        """(N, C, H, W), as `normalize` of the crops' levels, bit for bit; a table is normalized if there is one."""
         out = np.empty((len(crops), *crops[0].pixels.shape), np.float32)
         order = list(self._ordered(range(self.channels)))
         for crop, place in zip(crops, out, strict=True):
@@ -134,9 +134,11 @@ class Normalization:
                 place[...] = own.normalize(crop.levels[None])[0].permute(1, 2, 0).numpy()
             else:
                 mean, deviation = (np.asarray(values, np.float32) for values in (own.mean, own.deviation))
-                table = (crop.table[:, order] - mean) / deviation
                 pixels = crop.pixels if self.channel_order == "rgb" else np.take(crop.pixels, order, axis=2)
-                looked_up(table, pixels, place)
+                if crop.untoned:
+                    standardized(pixels, mean, deviation, place)
+                else:
+                    looked_up((crop.table[:, order] - mean) / deviation, pixels, place)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
     def _ordered(self, values: Sequence[T]) -> tuple[T, ...]:
@@ -146,7 +148,7 @@ class Normalization:
         return (*tuple(values)[2::-1], *tuple(values)[3:])
 
     def of_statistics(self, statistics: Statistics) -> "Normalization":
-        """The fixed normalization of a picture with these statistics: itself but for `per_picture`."""
+        """The fixed normalization of a picture with these statistics, (2, C): itself but for `per_picture`."""
         if not self.per_picture:
             return self
         mean, deviation = (self._ordered(values) for values in statistics)
