@@ -13,7 +13,6 @@ colors, reward 4 (DeepLab v2), b2 of 80, 13, 10 (pydensecrf's example).
 """
 
 import argparse
-import importlib.util
 import os
 import statistics
 import subprocess
@@ -27,17 +26,10 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pixelwise.benchmark.crf import HOW_TO_INSTALL, PEER, SETTINGS, STEPS, energies, installed, ours, pydensecrf
 from pixelwise.crf.model import DenseCRF
 from pixelwise.crf.numba_engine import position_lattice
 from pixelwise.crf.threads import Team, available_threads
-
-SETTINGS = {"b1": (67.0, 3.0, 4.0), "b2": (80.0, 13.0, 10.0)}
-STEPS = 10
-PEER = "pydensecrf"
-HOW_TO_INSTALL = (
-    'pydensecrf is not installed: pip install "cython<3" numpy setuptools wheel && '
-    "pip install --no-build-isolation pydensecrf2"
-)
 
 
 def photo(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
@@ -49,52 +41,6 @@ def photo(path: Path, size: tuple[int, int] | None) -> NDArray[np.uint8]:
     mosaic = np.concatenate([mosaic, mosaic[::-1]], 0)
     repeats = [-(-wanted // have) for wanted, have in zip(size, mosaic.shape, strict=False)]
     return np.ascontiguousarray(np.tile(mosaic, (*repeats, 1))[: size[0], : size[1]])
-
-
-def energies(image: NDArray[np.uint8], num_labels: int) -> NDArray[np.float32]:
-    """(K, H, W), what a network at stride 8 might say: nearness to colors of the picture, with noise, stretched."""
-    rng = np.random.default_rng(0)
-    coarse = image[::8, ::8].astype(np.float32)
-    centers = coarse.reshape(-1, 3)[rng.choice(coarse.shape[0] * coarse.shape[1], num_labels)]
-    scores = np.exp(-((coarse[:, :, None] - centers) ** 2).sum(-1) / 2000)
-    scores = scores / scores.sum(-1, keepdims=True) + 0.02 * rng.random(scores.shape)
-    size = image.shape[1], image.shape[0]
-    stretched = [
-        Image.fromarray(scores[..., k].astype(np.float32)).resize(size, Image.BILINEAR) for k in range(num_labels)
-    ]
-    probabilities = np.clip(np.stack([np.asarray(plane) for plane in stretched]), 1e-5, 1)
-    return -np.log(probabilities / probabilities.sum(0)).astype(np.float32)
-
-
-def pydensecrf(unary: NDArray[np.float32], image: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
-    """The peer's marginals (K, H, W)."""
-    import pydensecrf.densecrf as peer
-
-    num_labels, height, width = unary.shape
-    sigma_pixels, sigma_color, reward = SETTINGS[name]
-    crf = peer.DenseCRF2D(width, height, num_labels)
-    crf.setUnaryEnergy(unary.reshape(num_labels, -1))
-    crf.addPairwiseGaussian(sxy=3, compat=3)
-    crf.addPairwiseBilateral(sxy=sigma_pixels, srgb=sigma_color, rgbim=np.array(image, order="C"), compat=reward)
-    return np.array(crf.inference(STEPS)).reshape(unary.shape)
-
-
-def ours(
-    unary: NDArray[np.float32], image: NDArray[np.uint8], name: str, threads: int, *, keep: bool = False
-) -> NDArray[np.float32]:
-    """Our marginals (K, H, W); the lattice of positions is built anew unless it may be kept."""
-    if not keep:
-        position_lattice.cache_clear()
-    return built(unary, image, name, threads).infer(STEPS)
-
-
-def built(unary: NDArray[np.float32], image: NDArray[np.uint8], name: str, threads: int) -> DenseCRF:
-    """The CRF before its inference."""
-    sigma_pixels, sigma_color, reward = SETTINGS[name]
-    crf = DenseCRF(unary, threads=threads)
-    crf.add_gaussian(3, 3)
-    crf.add_bilateral(image, sigma_pixels, sigma_color, reward)
-    return crf
 
 
 def timed(work: Callable[[], NDArray[np.float32]]) -> tuple[NDArray[np.float32], float]:
@@ -182,9 +128,9 @@ def main() -> None:
         return
     if not arguments.image.exists():
         raise SystemExit(f"no {arguments.image}: give a photo, or set PIXELWISE_DATA")
-    has_peer = importlib.util.find_spec(PEER) is not None
+    has_peer = installed()
     if not has_peer:
-        print(HOW_TO_INSTALL)
+        print(f"{PEER} is not installed: {HOW_TO_INSTALL}")
     cases = [(21, "photo"), (2, "photo"), (150, "photo"), (21, "750x1000"), (21, "1024x2048")]
     processors = available_threads()
     if arguments.only:

@@ -18,34 +18,10 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import cv2
 import numpy as np
 from PIL import Image
 
-from pixelwise.labels import voc_color
-
-SIZE = (375, 500)
-
-
-def draw(root: Path, pairs: int) -> None:
-    """JPEG pictures with texture and palette masks with round objects, as photographs have."""
-    random = np.random.default_rng(0)
-    palette = [c for i in range(256) for c in voc_color(i)]
-    for part in ("images", "masks"):
-        (root / part).mkdir(parents=True)
-    for i in range(pairs):
-        small = random.integers(0, 256, (12, 16, 3)).astype(np.uint8)
-        picture = cv2.resize(small, SIZE[::-1], interpolation=cv2.INTER_CUBIC).astype(np.int16)
-        picture = np.clip(picture + random.normal(0, 12, picture.shape), 0, 255).astype(np.uint8)
-        mask = np.zeros(SIZE, np.uint8)
-        for cls in random.integers(1, 21, 5).tolist():
-            center = (int(random.integers(500)), int(random.integers(375)))
-            axes = (int(random.integers(10, 120)), int(random.integers(10, 120)))
-            cv2.ellipse(mask, center, axes, float(random.integers(180)), 0, 360, cls, -1)
-        Image.fromarray(picture).save(root / "images" / f"{i:05}.jpg", quality=90)
-        image = Image.fromarray(mask)
-        image.putpalette(palette)
-        image.save(root / "masks" / f"{i:05}.png")
+from pixelwise.benchmark.data_path import draw
 
 
 def by_hand(root: Path) -> Counter[int]:

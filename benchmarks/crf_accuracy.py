@@ -13,10 +13,11 @@ import os
 from pathlib import Path
 
 import numpy as np
-from bench_crf import SETTINGS, built, energies, photo
-from bench_crf import STEPS as STEPS_OF_PHOTOS
+from bench_crf import photo
 from numpy.typing import NDArray
 
+from pixelwise.benchmark.crf import SETTINGS, built, energies
+from pixelwise.benchmark.crf import STEPS as STEPS_OF_PHOTOS
 from pixelwise.crf import DenseCRF, Lattice, reference
 from pixelwise.crf.features import colors, positions
 

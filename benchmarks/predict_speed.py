@@ -31,21 +31,13 @@ from torch import Tensor, nn
 
 import pixelwise as pw
 from pixelwise.backbones.resnet import resnet50
+from pixelwise.benchmark.predict import CLASSES, Scores, calibrated, drawn_picture, plain, segmenter_of
 from pixelwise.data.decode import decode_image, decode_mask
 from pixelwise.errors import PixelwiseError
-from pixelwise.labels import LabelSet
 from pixelwise.layers.head import Head
-from pixelwise.layers.normalization import IMAGENET_DEVIATION, IMAGENET_MEAN, Normalization
 from pixelwise.layers.resample import Resampling
 from pixelwise.models import build
-from pixelwise.segmenter import Segmenter
 from pixelwise.surgery import set_output_stride
-
-CLASSES = 21
-MEAN, DEVIATION = (torch.tensor(v)[:, None, None] / 255 for v in (IMAGENET_MEAN, IMAGENET_DEVIATION))
-
-Scores = Callable[[Tensor], Tensor]
-"""Normalized pictures (N, 3, H, W) to scores of any size."""
 
 
 class Foreign(nn.Module):
@@ -58,25 +50,6 @@ class Foreign(nn.Module):
     def heads(self, images: Tensor) -> dict[str, Head]:
         """Its scores, on the picture's own grid."""
         return {"logits": Head(self.network(images), Resampling.identity((images.shape[-2], images.shape[-1])))}
-
-
-def calibrated(network: nn.Module, picture: np.ndarray) -> nn.Module:
-    """Random weights, batch norm with the statistics of a picture."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = None
-        norm.reset_running_stats()
-    small = cv2.resize(picture, (256, 256), interpolation=cv2.INTER_AREA)
-    images = Normalization(IMAGENET_MEAN, IMAGENET_DEVIATION)(np.stack([small, small[::-1]]))
-    network.train()
-    for module in network.modules():
-        if isinstance(module, nn.Dropout | nn.Dropout2d):
-            module.eval()
-    with torch.no_grad():
-        network.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
-    for norm in norms:
-        norm.momentum = 0.1
-    return network.eval()
 
 
 def declare_missing_operators() -> None:
@@ -123,24 +96,10 @@ def networks(picture: np.ndarray, name: str) -> tuple[nn.Module, Scores, str]:
     return ours, eager, "eager loop"
 
 
-def plain(scores: Scores, file: Path, out: Path) -> None:
-    """The peer: Pillow, torch, argmax over the full-size scores, Pillow."""
-    picture = torch.from_numpy(np.array(Image.open(file).convert("RGB"))).permute(2, 0, 1).float() / 255
-    with torch.inference_mode():
-        found = scores(((picture - MEAN) / DEVIATION)[None])
-        labels = found.argmax(1)[0].to(torch.uint8)
-    Image.fromarray(labels.numpy()).save(out)
-
-
 def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def segmenter_of(network: nn.Module) -> Segmenter:
-    labels = LabelSet(tuple(f"class {i}" for i in range(CLASSES)))
-    return Segmenter(network, Normalization(IMAGENET_MEAN, IMAGENET_DEVIATION), labels, {"builder": "", "options": {}})
 
 
 def compare(name: str, file: Path, scratch: Path, asked: argparse.Namespace) -> None:
@@ -219,18 +178,12 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as folder:
         scratch = Path(folder)
-        random = np.random.default_rng(0)
         for size in asked.sizes:
             height, width = (int(n) for n in size.split("x"))
             if asked.picture is not None:
                 whole = decode_image(asked.picture)
-            else:  # round spots on a smooth ground, with some noise
-                whole = cv2.resize(random.integers(0, 256, (12, 20, 3)).astype(np.uint8), (width, height))
-                for _ in range(60):
-                    place = (int(random.integers(width)), int(random.integers(height)))
-                    color = tuple(int(c) for c in random.integers(0, 256, 3))
-                    cv2.circle(whole, place, int(random.integers(4, height // 8)), color, -1)
-                whole = np.clip(whole + random.normal(0, 6, whole.shape), 0, 255).astype(np.uint8)
+            else:
+                whole = drawn_picture(height, width)
             whole = cv2.resize(whole, (width, height), interpolation=cv2.INTER_AREA)
             Image.fromarray(whole).save(scratch / f"{size}.jpg", quality=92)
             for name in asked.networks:

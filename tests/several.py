@@ -11,7 +11,7 @@ FORKS = '''
 import json, os, pty, select, sys, traceback
 import torch._dynamo, torch.distributed, torch.nn.parallel  # each optimizer imports the first
 import PIL.Image
-import pixelwise.cli.main, pixelwise.cli.show, pixelwise.flow.evaluate, pixelwise.flow.predicting.predict
+import pixelwise.cli.main, pixelwise.cli.show.fit, pixelwise.flow.evaluate, pixelwise.flow.predicting.predict
 import pixelwise.flow.train_recipe
 import charset_normalizer, numpy as np, pixelwise.models.unet, pixelwise.training.loop, scipy.linalg
 from pathlib import Path

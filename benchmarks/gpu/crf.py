@@ -21,24 +21,12 @@ import torch
 from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from bench_crf import SETTINGS, STEPS, energies, parsed, photo
+from bench_crf import parsed, photo
 
+from pixelwise.benchmark.crf import SETTINGS, STEPS, drawn, energies
 from pixelwise.crf.model import DenseCRF
 
 GOAL = 10.0  # ms, b1
-
-
-def drawn(height: int, width: int) -> NDArray[np.uint8]:
-    """As hard as a photo: half smooth, half with texture, noise; at 500 × 375 b1 has 315 000 vertices."""
-    rng = np.random.default_rng(0)
-    rows, columns = np.indices((height, width))
-    image = np.stack([150 + 60 * np.sin(columns / 90 + k) + 30 * np.cos(rows / (50 + 9 * k)) for k in range(3)], -1)
-    for _ in range(40):
-        row, column, radius = rng.integers((0, 0, 6), (height, width, max(height // 5, 8)))
-        inside = (rows - row) ** 2 + (columns - column) ** 2 < radius**2
-        image[inside] = rng.uniform(20, 235, 3) + 0.3 * (image[inside] - 150)
-    texture = rng.normal(0, 24, (height, width, 1)) * (rows + 40 * np.sin(columns / 60) > height * 0.5)[..., None]
-    return (image + texture + rng.normal(0, 4.2, image.shape)).clip(0, 255).astype(np.uint8)
 
 
 def built(unary: object, image: object, name: str, device: torch.device, *, batched: bool = False) -> DenseCRF:

@@ -174,7 +174,11 @@ class ConfusionMatrix:
 
 
 def mean_iou_of_picture(prediction: NDArray[Any], target: NDArray[Any], num_classes: int, void: int) -> float:
-    """The mean IoU of a single picture, over the classes in it or predicted; for ranking, not a set's score."""
+    """The mean IoU of a single picture, over the classes in it or predicted; for ranking, not a set's score.
+
+    Args:
+        prediction, target: (H, W) classes; in the target also void, which is not counted.
+    """
     matrix = ConfusionMatrix(num_classes, void=void)
     matrix.update(prediction, target)
     return matrix.scores().mean_iou

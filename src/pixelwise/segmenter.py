@@ -84,7 +84,7 @@ class Prediction:
         return {"labels": self.labels}
 
     def overlay(self, opacity: float = 0.5) -> PillowImage.Image:
-        """The picture with its classes in color."""
+        """The picture (H, W, 3) with its classes in color; `opacity` of the colors, 0–1."""
         return PillowImage.fromarray(overlay(self.image, self.labels, self.label_set, opacity=opacity))
 
     def areas(self) -> dict[str, int]:
@@ -103,7 +103,7 @@ class Prediction:
         return path
 
     def save_as(self, kind: str, path: Path) -> None:
-        """Write a "mask" or "overlay"; "confidence", "entropy" or "uncertainty" (grey); or "polygons" (GeoJSON)."""
+        """Write a kind: "mask", "overlay"; "confidence", "entropy", "uncertainty" (grey); or "polygons" (GeoJSON)."""
         if kind == "mask":
             self.save(path)
         elif kind == "overlay":
@@ -233,7 +233,10 @@ class Segmenter:
         return "bf16" if same and self.precision == "bf16" and fast_bfloat16(device) else "fp32"
 
     def precision_for(self, wanted: Wanted, engine: str = "torch") -> Precision:
-        """The precision of an engine; "auto" and None are `settled_precision`, float32 where it has no other.
+        """The precision of an engine, float32 where it has no other.
+
+        Args:
+            wanted: "fp32", "bf16"; "auto" and None are `settled_precision`.
 
         Raises:
             BadOption: there is no such precision.
@@ -323,7 +326,10 @@ class Segmenter:
         engine: str = "torch",
         name: str = "image",
     ) -> DensePrediction:
-        """Labels (H, W) of an array (H, W, C), and the confidence only where asked for: the fast path."""
+        """Labels (H, W) of pixels (H, W, C), and the confidence only where asked for: the fast path.
+
+        Options as for `predict`.
+        """
         for other in others:
             if other.labels.names != self.labels.names:
                 raise LabelError(

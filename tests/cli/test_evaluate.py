@@ -1,12 +1,7 @@
 """`pixelwise evaluate` and `predict` with protocols, views, comparisons and result files: what they print."""
 
-import contextlib
-import io
 import json
 import logging
-import re
-import shlex
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +10,6 @@ import torch
 from PIL import Image
 
 from pixelwise.cli.main import main
-from pixelwise.data.sets import cityscapes
 from pixelwise.data.sets.voc import LABELS
 from pixelwise.inference.measures import MEASURES
 from pixelwise.inference.views import PAPERS, Views
@@ -190,33 +184,3 @@ def test_predict_sees_several_views(place, capsys):
 def test_the_page_names_every_protocol_measure_and_paper():
     text = PAGE.read_text(encoding="utf-8")
     assert [name for name in (*PROTOCOLS, *MEASURES, *PAPERS) if f"`{name}`" not in text] == []
-
-
-def test_the_commands_and_the_python_of_the_page_run(place, capsys, monkeypatch):
-    """Every command, in its order, with the names that it uses; on a picture of another size for Cityscapes."""
-    for name, model in (("model", "one"), ("a", "one"), ("b", "two")):
-        shutil.copyfile(f"{model}.safetensors", f"{name}.safetensors")
-    save_model(place / "city.safetensors", cityscapes.LABELS)
-    shutil.copytree("voc", "VOCdevkit")
-    for part, source in (("images", "JPEGImages"), ("masks", "SegmentationClass")):
-        Path("data", part).mkdir(parents=True)
-        for i in range(4):
-            (file,) = Path("voc/VOC2012", source).glob(f"2008_00000{i}.*")
-            shutil.copyfile(file, Path("data", part, file.name))
-    frame = place / "cityscapes/leftImg8bit/test/bonn/bonn_000000_000019_leftImg8bit.png"
-    frame.parent.mkdir(parents=True)
-    Image.fromarray(np.zeros((16, 32, 3), np.uint8)).save(frame)
-    monkeypatch.setattr("pixelwise.flow.evaluate.RESULT_SIZE", None)
-    text = PAGE.read_text(encoding="utf-8")
-    commands = [line for block in re.findall(r"```\n(.*?)```", text, re.S) for line in block.strip().splitlines()]
-    assert len(commands) == 6
-    for number, command in enumerate(commands):
-        _, *arguments = shlex.split(command.replace("--save-results out", f"--save-results out{number}"))
-        if "cityscapes" in arguments:
-            arguments[1] = "city.safetensors"
-        assert run(capsys, *arguments)[0] == 0, command
-    assert Path("out5/bonn_000000_000019_leftImg8bit.png").is_file()
-    (code,) = re.findall(r"```python\n(.*?)```", text, re.S)
-    with contextlib.redirect_stdout(io.StringIO()) as printed:
-        exec(code, {})
-    assert "voc: void pixels are not counted" in printed.getvalue()

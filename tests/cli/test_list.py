@@ -10,7 +10,7 @@ from rich.console import Console
 
 import pixelwise as pw
 from pixelwise.cli.main import main
-from pixelwise.cli.show import models_table, print_models
+from pixelwise.cli.show.lists import models_table, print_models
 from pixelwise.errors import BadOption, UnknownName
 
 

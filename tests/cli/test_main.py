@@ -3,7 +3,6 @@
 import json
 import re
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from typer.main import get_command
 
-from pixelwise.cli.main import app, main
-from pixelwise.cli.show import FitDisplay
+from pixelwise.cli.main import main
+from pixelwise.cli.show.fit import FitDisplay
 from pixelwise.training.loop import StepLogged
 
 ROOT = Path(__file__).parents[2]
@@ -205,70 +203,6 @@ def test_public_names_are_all_there():
     assert set(pixelwise.__all__) <= set(dir(pixelwise))
 
 
-def documented_commands():
-    """(file, words) of every `pixelwise …` in README and docs, in a code block or between backticks."""
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        text = path.read_text(encoding="utf-8")
-        for line in re.findall(r"^pixelwise (.+)$", text, re.M) + re.findall(r"`pixelwise ([a-z][^`]*)`", text):
-            yield path.name, line.split()
-
-
-def test_documented_commands_exist():
-    """Each is a command with options that it knows; the flow's own tests run them."""
-    commands = get_command(app).commands
-    found = list(documented_commands())
-    assert len(found) > 15
-    for file, (verb, *rest) in found:
-        assert verb in commands, (file, verb)
-        known = {name for option in commands[verb].params for name in (*option.opts, *option.secondary_opts)}
-        assert {word for word in rest if word.startswith("--")} <= known, (file, verb, rest)
-
-
-def test_the_tutorials_commands_run(tmp_path, monkeypatch, capsys):
-    """The tutorial from top to bottom, on smaller pictures and with less training."""
-    from pixelwise.flow import demo
-
-    monkeypatch.chdir(tmp_path)
-    demo.draw_demo(Path("pixelwise-demo/data"), count=6, size=(48, 64))
-    demo.draw_new_pictures(Path("pixelwise-demo/new-pictures"), count=2, size=(40, 60))
-    text = (ROOT / "docs" / "tutorial" / "first-segmenter.md").read_text(encoding="utf-8")
-    commands = [line.split() for line in re.findall(r"^pixelwise (.+)$", text, re.M)]
-    assert [command[0] for command in commands] == ["demo", "check", "fit", "predict"]
-    for command in commands[1:]:
-        if command[0] == "fit":
-            place = command.index("--minutes")
-            command[place : place + 2] = SMALL
-        code, _, err = run(capsys, *command)
-        assert code == 0, err
-    assert len(list(Path("my-predictions/mask").iterdir())) == 2
-
-
-def test_the_commands_on_checking_run(tmp_path, capsys):
-    """Every command of the page on checking, in its order, on small folders with the names that it uses."""
-    write_folder(tmp_path / "cells")
-    mask = np.kron(np.array([[0, 100], [255, 0]]), np.ones((16, 20))).astype(np.uint8)
-    Image.fromarray(mask).save(tmp_path / "cells" / "masks" / "0.png")
-    code, _, _ = run(capsys, "check", "cells", "--as", "255=class", "--write-classes", "doubt.yaml", "--no-page")
-    assert code == 0
-    shutil.copy("doubt.yaml", tmp_path / "cells" / "classes.yaml")
-    shutil.make_archive(str(tmp_path / "export"), "zip", tmp_path / "cells")
-    text = (ROOT / "docs" / "how-to" / "check-your-data.md").read_text(encoding="utf-8")
-    found = re.findall(r"^pixelwise (.+)$", text, re.M) + re.findall(r"`pixelwise ([a-z][^`]*)`", text)
-    assert len(found) >= 9
-    done = set()
-    for line in found:
-        words = line.split()
-        if words[0] == "fit":
-            words += [*SMALL, "--out", f"run-{len(done)}"]
-        if words[:2] == ["convert", "export.zip"]:
-            shutil.rmtree(tmp_path / "cells")
-        if words[:2] == ["check", "data"]:
-            assert run(capsys, "convert", "cells", "data/VOCdevkit/VOC2012", "--to", "voc")[0] == 0
-        code, out, err = run(capsys, *words)
-        assert code == 0, (line, out, err)
-        done.add(line)
-
-
 def test_the_demo_command_learns_and_predicts(tmp_path, capsys, monkeypatch):
     """The whole demo on a few small pictures; `make demo` runs it at full size."""
     from pixelwise.flow import demo
@@ -287,3 +221,98 @@ def test_the_demo_command_learns_and_predicts(tmp_path, capsys, monkeypatch):
     code, _, err = run(capsys, "demo", "--out", tmp_path / "demo")
     assert code == 2
     assert "exists already" in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (OSError(28, "No space left on device", "runs/cells"), 1, "No space left on device (runs/cells)\n"),
+        (OSError("broken"), 1, "broken\n"),
+    ],
+)
+def test_what_the_system_refuses_is_told_in_one_line(monkeypatch, capsys, error, code, told):
+    def fails(run):
+        raise error
+
+    monkeypatch.setattr("pixelwise.report.page.write_report", fails)
+    ended, out, err = run(capsys, "report", "runs/cells")
+    assert (ended, out) == (code, "")
+    assert err.endswith(told) and err.count("\n") == 1
+
+
+def test_control_c_ends_a_command_without_a_traceback(monkeypatch, capsys):
+    def stopped(run):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("pixelwise.report.page.write_report", stopped)
+    code, out, err = run(capsys, "report", "runs/cells")
+    assert (code, out) == (130, "") and "Traceback" not in err
+
+
+def test_debug_shows_the_traceback_of_the_system_s_errors_too(monkeypatch):
+    def fails(run):
+        raise OSError("broken")
+
+    monkeypatch.setattr("pixelwise.report.page.write_report", fails)
+    with pytest.raises(OSError, match="broken"):
+        main(["report", "runs/cells", "--debug"])
+
+
+def test_torchrun_is_refused_for_commands_of_one_process_and_the_process_is_named(monkeypatch, capsys):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "1")
+    told = "runs in one process; leave out torchrun, which is for train, evaluate and predict\n"
+    code, _, err = run(capsys, "check", "cells")
+    assert (code, err) == (2, f"pixelwise, process 1: check {told}")
+    monkeypatch.setenv("RANK", "0")
+    code, _, err = run(capsys, "--version")
+    assert (code, err) == (2, f"pixelwise: this {told}")
+
+
+def test_the_version_is_printed(capsys):
+    import pixelwise
+
+    assert run(capsys, "--version") == (0, f"pixelwise {pixelwise.__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--size", "512"], "--size is height x width in pixels, as 512x1024, got '512'"),
+        (["--size", "0x4"], "--size is height x width in pixels, as 512x1024, got '0x4'"),
+        (["--mean", "a,b,c"], "--mean is R,G,B, as 123.68,116.78,103.94, got 'a,b,c'"),
+    ],
+)
+def test_options_of_an_import_that_cannot_be_read_are_wrong_usage(tmp_path, capsys, arguments, told):
+    (tmp_path / "w.pth").touch()
+    code, _, err = run(capsys, "import-weights", tmp_path / "w.pth", "--out", tmp_path / "m.safetensors", *arguments)
+    assert (code, err) == (2, f"pixelwise: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--window", "a"], "--window is one number or height,width, as 713 or 512,1024, got 'a'"),
+        (["--window", "1,2,3"], "--window is one number or height,width, as 713 or 512,1024, got '1,2,3'"),
+        (["--tile", "big"], "--tile is auto or a number of pixels, as 1024, got 'big'"),
+        (["--max-pixels", "0"], "--max-pixels is at least 1, got 0"),
+    ],
+)
+def test_options_of_predict_that_cannot_be_read_are_wrong_usage(tmp_path, capsys, arguments, told):
+    code, _, err = run(capsys, "predict", "m.safetensors", "x.png", "--out", tmp_path / "o", *arguments)
+    assert (code, err) == (2, f"pixelwise: {told}\n")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--sizes", "5,10"], "--sizes, --repeats and --unlabelled are for a learning curve; add --learning-curve"),
+        (["--learning-curve", "--plan-only"], "--plan-only writes a plan for one training; leave out --learning-curve"),
+        (["--learning-curve", "--sizes", "5;10"], "--sizes is N,N,…, as 5,10,20,40, got '5;10'"),
+        (["--track", "tensorbord"], "did you mean 'tensorboard'?"),
+        (["--set", "rate=[1"], "--set rate: '[1' is no YAML value"),
+    ],
+)
+def test_options_of_fit_that_do_not_fit_are_wrong_usage(tmp_path, capsys, arguments, told):
+    code, _, err = run(capsys, "fit", tmp_path, *arguments)
+    assert code == 2 and told in err

@@ -12,7 +12,7 @@ from rich.console import Console
 
 import pixelwise as pw
 from pixelwise.cli.main import main
-from pixelwise.cli.show import FitDisplay
+from pixelwise.cli.show.fit import FitDisplay
 from pixelwise.flow.events import StageBegan
 from pixelwise.flow.train import FitResult
 

@@ -1,11 +1,8 @@
 """`pixelwise train` and `pixelwise list recipes` as they are typed."""
 
 import json
-import re
-import shlex
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -120,34 +117,3 @@ def test_the_list_needs_no_torch():
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
-
-
-def test_the_commands_of_the_page_run(camvid, tmp_path, monkeypatch, capsys):
-    """Every command of the page in its order, at small size; torchrun's once as one process each."""
-    monkeypatch.chdir(tmp_path)
-    page = (Path(__file__).parents[2] / "docs/how-to/train-a-published-recipe.md").read_text(encoding="utf-8")
-    commands = re.findall(r"^    ((?:torchrun|pixelwise) .*)$", page, re.M)
-    assert len(commands) == 9
-    Image.new("RGB", (30, 20)).save(tmp_path / "new.png")
-    for command in commands:
-        words = shlex.split(command.replace("new-pictures", "new.png"))
-        if words[0] == "torchrun":
-            assert words[:5] == ["torchrun", "--nproc-per-node", "2", "-m", "pixelwise"]
-            words = words[4:]
-        verb, *rest = words[1:]
-        if "--show" in rest:
-            assert rest[-2:] == [">", "mine.yaml"]
-            capsys.readouterr()
-            assert run(verb, *rest[:-2]) == 0
-            Path("mine.yaml").write_text(capsys.readouterr().out)
-        elif "VOC" in rest:  # FCN's recipes are of full-size pictures: they are only resolved
-            assert run(verb, *rest, "--show") == 0
-        elif verb == "train":
-            resumed = "--resume" in rest
-            more = [] if resumed else SMALL + (["--out", "runs/two"] if Path("runs").exists() else [])
-            assert run(verb, *rest, *more) == 0
-        else:
-            assert run(verb, *rest) == 0
-    assert f"{len(pw.list_recipes())} recipes" in (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
-    assert Path("predictions/mask/new.png").exists()
-    assert Path("runs/two/model.safetensors").exists()

@@ -12,7 +12,7 @@ from PIL import Image
 from rich.console import Console
 
 import pixelwise as pw
-from pixelwise.cli.show import FitDisplay
+from pixelwise.cli.show.fit import FitDisplay
 from pixelwise.crf.parameters import CRFParameters
 from pixelwise.errors import BadOption, CheckpointError
 from pixelwise.flow import crf_trial

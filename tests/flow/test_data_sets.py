@@ -215,11 +215,11 @@ def test_facts_are_those_of_the_code():
 
 
 def test_the_page_of_the_documentation_is_that_of_the_code():
-    place = importlib.util.spec_from_file_location("datasets_table", ROOT / "docs" / "datasets_table.py")
+    place = importlib.util.spec_from_file_location("datasets_table", ROOT / "docs" / "generate" / "datasets_table.py")
     table = importlib.util.module_from_spec(place)
     place.loader.exec_module(table)
     written = (ROOT / "docs" / "reference" / "datasets.md").read_text(encoding="utf-8")
-    assert table.page(table.all_facts()) == written, "run `python docs/datasets_table.py`"
+    assert table.page(table.all_facts()) == written, "run `python docs/generate/datasets_table.py`"
 
 
 @pytest.mark.real

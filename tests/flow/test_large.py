@@ -1,9 +1,5 @@
 """TIFFs that are streamed: which ones are, the command, and what the how-to says of them."""
 
-import os
-import re
-from pathlib import Path
-
 import numpy as np
 import pytest
 import tifffile
@@ -20,7 +16,6 @@ from pixelwise.segmenter import Segmenter
 
 rasterio = pytest.importorskip("rasterio")
 
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "segment-huge-images.md"
 GEO = [
     (33550, 12, 3, (0.5, 0.5, 0.0), True),
     (33922, 12, 6, (0.0, 0.0, 0.0, 440_000.0, 5_400_000.0, 0.0), True),
@@ -76,25 +71,6 @@ def test_the_command_streams_a_geotiff_and_keeps_its_place(tmp_path, segmenter):
                     assert after.colormap(1)[1][:3] == (200, 30, 10)
     assert (tmp_path / "out" / "overlay" / "scan.png").is_file()
     assert "scan,house" in (tmp_path / "out" / "areas.csv").read_text()
-
-
-def test_the_page_runs(tmp_path, segmenter, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    Path("runs/cells").mkdir(parents=True)
-    segmenter.save("runs/cells/model.safetensors")
-    written(Path("scan.tif"), extratags=GEO)
-    os.rename(written(Path("p.tif")), "poster.png")  # noqa: PTH104 – what a file is stands in its first bytes
-    text = PAGE.read_text(encoding="utf-8")
-    commands = re.findall(r"^pixelwise (.+)$", text, re.MULTILINE)
-    assert len(commands) == 2
-    for command in commands:
-        done = CliRunner().invoke(app, [*command.split(), "--overwrite"])
-        assert done.exit_code == 0, done.output
-    for file in re.findall(r"`(predictions/(?:mask|overlay)/scan\.\w+)`", text):
-        assert Path(file).is_file()
-    (program,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
-    exec(program, {})
-    assert Path("mask.tif").is_file()
 
 
 def test_a_table_of_areas_alone_needs_no_file(tmp_path, segmenter):

@@ -1,10 +1,7 @@
 """A folder of broken and strange files: each is named with its outcome, and the rest is done."""
 
 import json
-import re
-import shlex
 import struct
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,19 +11,13 @@ from PIL import Image
 from rich.console import Console
 
 from pixelwise.cli.main import main
-from pixelwise.cli.predicted import print_predicted
+from pixelwise.cli.show.predicted import print_predicted
 from pixelwise.errors import BadOption, DataError, LabelError
 from pixelwise.flow.predicting.predict import find_pictures, predict_files
 from pixelwise.labels import LabelSet
-from pixelwise.layers.normalization import Normalization
-from pixelwise.models import build
-from pixelwise.segmenter import Segmenter
 
 from .test_predict import opened
 from .test_predict_resume import made
-from .test_video import draw
-
-PAGE = Path(__file__).parents[2] / "docs" / "how-to" / "predict-many-files.md"
 
 
 def draw_all(root):
@@ -139,41 +130,6 @@ def test_an_interruption_says_how_to_go_on(tmp_path, capsys, monkeypatch):
     assert capsys.readouterr().err == (
         f"interrupted; the results in {tmp_path}/out/ are whole, and --resume goes on from there\n"
     )
-
-
-def test_the_page_runs(tmp_path, monkeypatch, capsys):
-    monkeypatch.chdir(tmp_path)
-    torch.manual_seed(0)
-    options = {"num_classes": 3, "width": 1 / 16}
-    network = build("bayesian_segnet", **options).eval()
-    model = Segmenter(
-        network,
-        Normalization((120.0,) * 3, (60.0,) * 3),
-        LabelSet(("background", "leaf", "fruit")),
-        {"builder": "bayesian_segnet", "options": options},
-    )
-    for file in ("runs/cells/model.safetensors", "a.safetensors", "b.safetensors", "c.safetensors"):
-        Path(file).parent.mkdir(parents=True, exist_ok=True)
-        model.save(file)
-    Path("new-pictures").mkdir()
-    Image.new("RGB", (20, 20)).save("new-pictures/new.png")
-    Image.new("RGB", (20, 20)).save("new.jpg")
-    draw(Path("film.mp4"), count=2, size=(16, 16))
-    text = PAGE.read_text(encoding="utf-8")
-    commands = re.findall(r"^pixelwise (.+)$", text, re.MULTILINE)
-    assert len(commands) == 4
-    for command in commands:
-        with pytest.raises(SystemExit) as ended:
-            main([*shlex.split(command), "--overwrite"])
-        assert ended.value.code == 0, capsys.readouterr().err
-    (program,) = re.findall(r"```python\n(.+?)```", text, re.DOTALL)
-    names = {"segmenter": model}
-    exec(program, names)
-    assert names["prediction"].uncertainty.shape == (20, 20)
-    for kind, file in re.findall(r"^\| `(\w+)` \| `([\w./]+)`", text, re.MULTILINE):
-        if kind in ("mask", "overlay", "uncertainty"):
-            assert Path("predictions", file.replace("NAME", "new")).is_file()
-    assert Path("predictions/overlay/film.mp4").is_file() and Path("predictions/mask/film/000000.png").is_file()
 
 
 def test_files_of_unknown_suffixes_say_what_is_read(tmp_path):

@@ -1,8 +1,7 @@
-"""What trackers are told, by the runs that the page on them shows."""
+"""What trackers are told of a run."""
 
 import re
 import sys
-import types
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,6 @@ from pixelwise.flow.events import Started
 from pixelwise.flow.tracking import TensorBoard, numbers_of, told_to
 from pixelwise.training.loop import Ended, StepLogged
 
-PAGE = (Path(__file__).parents[2] / "docs/how-to/track-a-run.md").read_text(encoding="utf-8")
 SETTINGS = {"model_options": {"width": 0.0625, "depth": 2}, "crop_size": [32, 32], "batch_size": 2, "threads": 1}
 STEP = StepLogged(10, loss=0.5, rate=0.1, seconds=2.0, images_per_second=20.0)
 
@@ -96,34 +94,3 @@ def test_stages_have_curves_of_their_own_and_every_one_is_told(writers):
     assert writers[0].told[0] == ("fcn32s_vgg16/loss", 0.5, 10)
     assert heard[:3] == events
     assert numbers_of(events[0]) == {}
-
-
-@pytest.mark.parametrize("number", [0, 1])
-def test_the_page_s_programs_get_the_numbers(number, folder, tmp_path, monkeypatch):
-    """Weights & Biases and MLflow, played by modules that take what they are given."""
-    block = re.findall(r"```python\n(.*?)```", PAGE, re.S)[number]
-    told = []
-
-    class Run:
-        def __enter__(self):
-            return self
-
-        def __exit__(self, *_):
-            told.append("ended")
-
-        def log(self, numbers, step):
-            told.append((step, *numbers))
-
-        def finish(self):
-            told.append("ended")
-
-    wandb = types.SimpleNamespace(init=lambda project: Run())
-    mlflow = types.SimpleNamespace(start_run=Run, log_metrics=Run().log, log_artifact=lambda path: told.append(path))
-    monkeypatch.setitem(sys.modules, "wandb", wandb)
-    monkeypatch.setitem(sys.modules, "mlflow", mlflow)
-    monkeypatch.chdir(tmp_path)
-    fit = f"pw.fit({str(folder)!r}, out='runs/cells', steps=2, settings={SETTINGS | {'log_every': 1}}, tell=tell)"
-    exec(block.replace('pw.fit("cells", tell=tell)', fit), {})
-    assert (1, "loss", "rate", "images_per_second") in told
-    assert any("mean_iou" in item for item in told)
-    assert told[-1] == "ended"

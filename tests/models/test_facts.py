@@ -19,11 +19,11 @@ def test_the_table_has_all_networks_in_their_order():
 
 @pytest.mark.parametrize("name", list(MODELS))
 def test_the_table_is_what_is_computed(name):
-    assert STORED[name] == compute(name), "run `python docs/models_table.py`"
+    assert STORED[name] == compute(name), "run `python docs/generate/models_table.py`"
 
 
 def test_the_stored_file_and_the_page_are_as_they_are_written():
-    place = importlib.util.spec_from_file_location("models_table", ROOT / "docs" / "models_table.py")
+    place = importlib.util.spec_from_file_location("models_table", ROOT / "docs" / "generate" / "models_table.py")
     script = importlib.util.module_from_spec(place)
     place.loader.exec_module(script)
     facts = stored()

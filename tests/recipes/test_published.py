@@ -331,8 +331,8 @@ def test_the_list_is_that_of_the_package():
 
 
 def test_the_page_of_the_recipes_is_that_of_the_table():
-    place = importlib.util.spec_from_file_location("recipes_table", ROOT / "docs" / "recipes_table.py")
+    place = importlib.util.spec_from_file_location("recipes_table", ROOT / "docs" / "generate" / "recipes_table.py")
     script = importlib.util.module_from_spec(place)
     place.loader.exec_module(script)
     stored = (ROOT / "docs" / "reference" / "recipes.md").read_text(encoding="utf-8")
-    assert stored == script.page(), "run `python docs/recipes_table.py`"
+    assert stored == script.page(), "run `python docs/generate/recipes_table.py`"

@@ -12,7 +12,7 @@ from rich.console import Console
 import pixelwise as pw
 from pixelwise.backbones import CLASSIFIERS
 from pixelwise.cli.main import main
-from pixelwise.cli.show import print_weights, weights_table
+from pixelwise.cli.show.lists import print_weights, weights_table
 from pixelwise.models import MODELS
 from pixelwise.weights.all_formats import WEIGHT_FORMATS
 from pixelwise.weights.catalogue import CATALOGUE, list_weights

@@ -31,3 +31,4 @@ CLASSIFIERS: dict[str, Callable[..., nn.Module]] = {
     "resnet101": resnet101_classifier,
     "resnet152": resnet152_classifier,
 }
+"""{name: the classifier's builder}, by year."""

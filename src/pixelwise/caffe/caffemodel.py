@@ -127,7 +127,7 @@ def mean_of(data: bytes | mmap.mmap, where: str) -> Blob:
 
 
 def write_caffemodel(path: str | Path, layers: Iterable[CaffeLayer], name: str = "") -> None:
-    """Write weights for Caffe: the newest format, packed; float64 as doubles, which Caffe rounds when it loads them.
+    """Write the weights of layers for Caffe: the newest format, packed; float64 as doubles, which Caffe rounds.
 
     Raises:
         WeightsError: a blob is not of float32 or float64, has an axis of length 0, or the file would reach 2 GiB, which

@@ -142,7 +142,14 @@ class Lattice:
         return padded[:, : given.shape[1]].copy()
 
     def blur(self, rows: Floats, width: int, registers: tuple[int, ...], team: Team, *, reverse: bool = False) -> None:
-        """Blur rows (num_rows·width,) along all axes, in place; copies are added up before and set after."""
+        """Blur rows (num_rows·width,) along all axes, in place; copies are added up before and set after.
+
+        Args:
+            rows: float32, `width` for each row.
+            width: floats in a row, with `registers` as `row_layout` gives them.
+            team: the threads.
+            reverse: from the last axis to the first, which is the transposed filter.
+        """
         copies, originals = self.shared
         cuts = self.cuts[::-1].copy() if reverse else self.cuts
         progress = np.zeros(2 * len(cuts), np.int64)

@@ -108,3 +108,4 @@ PRESETS: dict[str, CRFParameters] = {
         spatial_sigma_pixels=3,
     ),
 }
+"""{name: the settings that a paper or its code used}."""

@@ -84,7 +84,7 @@ class PairDataset:
         return Sample(image, targets, pair.name)
 
     def subset(self, indices: Sequence[int]) -> Self:
-        """The data set of these samples, in this order."""
+        """The data set of the samples with these indices, in this order."""
         chosen = [self.pairs[i] for i in indices]
         found = type(self)(
             chosen,

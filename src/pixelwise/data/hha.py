@@ -169,6 +169,7 @@ def encode_folder(
 
     Args:
         depth: PNG or TIFF of one channel, with holes filled.
+        camera: what the pictures were taken with.
         unit: meters that the value 1 stands for: 0.001 for millimeters (FCN's NYUDv2), 0.0002, 0.0001.
         raw: pictures of the same names as the sensor gave them; where they are 0 or less, no normal is estimated.
         progress: called with (pictures done, pictures).

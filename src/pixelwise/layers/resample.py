@@ -85,8 +85,9 @@ class Taps:
 def deconvolution_taps(coarse: int, length: int, factor: int, offset: int, kernel: int) -> Taps:
     """The taps of a bilinear transposed convolution of stride `factor`, cropped at `offset`.
 
-    The kernel is FCN's: f = (kernel + 1)//2, center f − 1 (odd) or f − 0.5 (even), 1 − |j − center|/f. At most 2·factor
-    long, it meets an output from two cells: the last that starts at or before it, and the one before that.
+    It leads from `coarse` cells to `length` outputs. The kernel is FCN's: f = (kernel + 1)//2, center f − 1 (odd) or
+    f − 0.5 (even), 1 − |j − center|/f. At most 2·factor long, it meets an output from two cells: the last that starts
+    at or before it, and the one before that.
     """
     f = (kernel + 1) // 2
     center = f - 1 if kernel % 2 else f - 0.5
@@ -100,6 +101,9 @@ def deconvolution_taps(coarse: int, length: int, factor: int, offset: int, kerne
 
 class Resampling:
     """A linear map (N, K, h, w) → (N, K, H, W) with two taps per axis; see the module for the conventions.
+
+    Each maker takes `coarse`, the (h, w) of the scores, and `image`, the (H, W) of the picture; `rows` and `columns`
+    are the taps of both axes.
 
     >>> Resampling.align_corners((2, 2), (3, 3)).apply(torch.tensor([[[[0., 2.], [4., 6.]]]]))[0, 0]
     tensor([[0., 1., 2.],
@@ -185,6 +189,9 @@ class Resampling:
             factor: stride of the deconvolution.
             offset: first row and column that the crop keeps.
             kernel: its size; 2·factor if left out (AlexNet's is 63 for 32).
+
+        Raises:
+            ShapeError: the deconvolution does not reach over the picture.
         """
         size = kernel or 2 * factor
         if torch.compiler.is_exporting():
@@ -248,7 +255,7 @@ class Resampling:
         return self._running_argmax(scores).to(dtype)
 
     def count(self, scores: Tensor, target: Tensor, matrix: Any) -> None:
-        """Count argmax against a target (N, H, W) into a `ConfusionMatrix`, image by image."""
+        """Count argmax of scores (N, K, h, w) against a target (N, H, W) into a matrix, a `ConfusionMatrix`."""
         for index in range(scores.shape[0]):
             matrix.update(self.argmax(scores[index : index + 1])[0].cpu().numpy(), target[index].cpu().numpy())
 

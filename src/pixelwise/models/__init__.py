@@ -141,6 +141,7 @@ MODELS: dict[str, Callable[..., Network]] = {
     "torchvision_deeplab_v3_resnet50": torchvision_deeplab_v3_resnet50,
     "torchvision_deeplab_v3_resnet101": torchvision_deeplab_v3_resnet101,
 }
+"""{name that `build` takes: the network's builder}, by year."""
 
 # `build` makes these, too, for model files; they are no paper's segmenters, and not listed
 CONVERTED: dict[str, Callable[..., Network]] = {

@@ -1,7 +1,7 @@
 """The table of the networks: paper, parameters, multiply-adds, output stride, receptive field.
 
 All is computed from the networks themselves and stored in `facts.json` beside this file, which `pixelwise list models`
-prints without importing torch; `docs/models_table.py` writes it anew, and a test compares the two.
+prints without importing torch; `docs/generate/models_table.py` writes it anew, and a test compares the two.
 
 Multiply-adds are those of the convolutions, in evaluation, for one picture of 500 × 500, from the picture to the
 scores; the papers' and the released files' configurations, 21 classes. FCN's borders of 100 pixels and Dilation's of

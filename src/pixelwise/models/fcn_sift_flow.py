@@ -154,6 +154,7 @@ def fcn32s_two_headed(
 
     Args:
         num_classes: semantic ones.
+        geometric_classes: of the second head.
         width: times VGG-16's channels.
         padding: "released", conv1_1 pads 100; or "same", conv1_1 pads 1 and fc6 pads 3.
 

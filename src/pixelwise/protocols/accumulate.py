@@ -134,7 +134,7 @@ class Accumulator:
 
     Attributes:
         protocol: by which it counts.
-        labels: {head: label set}, the protocol's further heads included.
+        labels: {head: label set}, the protocol's further heads included, made of `classes`.
         names: of the pictures, in the order in which they were counted.
         num_classes: K, rows of the confusion matrix.
         columns: C, its columns: K, and one more where predictions may be no class.
@@ -224,7 +224,8 @@ class Accumulator:
     ) -> tuple[NDArray[Any], NDArray[Any]]:
         """(prediction, target) of the first head as they are counted: columns 0…C−1, and rows 0…K−1 or `void`.
 
-        Values that the protocol refuses are left as they are.
+        Maps are (H, W), or {head: map} of a protocol with further heads. Values that the protocol refuses are
+        left as they are.
         """
         k = self.num_classes
         prediction, target = np.asarray(prediction), np.asarray(target)
@@ -244,12 +245,12 @@ class Accumulator:
         return prediction, np.where(counted, target.astype(kind), kind.type(self.void))
 
     def uncounted(self, target: NDArray[Any]) -> NDArray[np.bool_]:
-        """Where an `encoded` target is not counted."""
+        """(H, W) bool: where an `encoded` target is not counted."""
         void: NDArray[np.bool_] = target == self.void
         return void
 
     def count(self, prediction: NDArray[Any], target: NDArray[Any], *, name: str) -> NDArray[np.int64]:
-        """(K, C): the confusion matrix of one picture whose maps are `encoded`.
+        """(K, C): the confusion matrix of one picture whose maps (H, W) are `encoded`.
 
         Raises:
             ShapeError: the shapes differ.

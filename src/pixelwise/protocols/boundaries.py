@@ -64,7 +64,11 @@ def label_boundaries(
 
 
 def distance_to(pixels: NDArray[np.bool_], shape: Shape) -> NDArray[np.float32]:
-    """(H, W): the distance in pixels to the nearest of some pixels, 0 on them; infinite where there are none."""
+    """(H, W): the distance in pixels to the nearest of some pixels, 0 on them; infinite where there are none.
+
+    Args:
+        shape: "disc", Euclidean distances; "square", the larger one of rows and columns.
+    """
     if not pixels.any():
         return np.full(pixels.shape, np.inf, np.float32)
     kind, mask = (cv2.DIST_C, 3) if shape == "square" else (cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
@@ -118,7 +122,7 @@ class TrimapCurve:
         }
 
     def plot(self, path: Path | str, *, name: str = "mean IoU") -> None:
-        """Write mean IoU over the width, as figure 10 of DeepLab v2 draws it, as SVG."""
+        """Write mean IoU over the width, as figure 10 of DeepLab v2 draws it, as SVG; `name` is the curve's."""
         plot_curves({name: self}, path)
 
 

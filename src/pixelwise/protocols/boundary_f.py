@@ -73,6 +73,9 @@ def outline(mask: NDArray[Any]) -> Mask:
 
     The last row looks only east, the last column only south, and the last pixel is none.
 
+    Args:
+        mask: (H, W), not zero inside.
+
     >>> outline(np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]])).astype(int)
     array([[1, 1, 0],
            [1, 1, 0],
@@ -105,6 +108,7 @@ def match_outlines(predicted: Mask, true: Mask, radius: float, *, one_to_one: bo
     """Compare two outlines (H, W).
 
     Args:
+        predicted, true: pixels of the outlines.
         radius: the largest Euclidean distance of a match, in pixels.
         one_to_one: each pixel serves one match only.
 
@@ -136,6 +140,7 @@ def boundary_f(
         prediction, target: masks (H, W), not zero inside.
         tolerance: as `tolerance_pixels` takes it.
         void: pixels that belong to neither; for "davis".
+        variant: whose outlines and rule: "segnet" or "davis".
 
     Raises:
         ShapeError: the shapes differ.

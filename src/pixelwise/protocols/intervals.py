@@ -74,6 +74,9 @@ def interval(states: Numbers, measure: Measure, *, samples: int = 2000, level: f
     Args:
         states: (n, S), one row per picture.
         measure: gives a score for each row of sums.
+        level: 0–1, how often the interval should hold the score of all pictures.
+        samples: drawn, each of n pictures with repetitions.
+        seed: of the draws.
 
     Raises:
         DataError: there are no pictures.
@@ -88,7 +91,7 @@ def difference(
     """The interval of score(second) − score(first), two models on the same pictures in the same order.
 
     Args:
-        first, second: (n, S) each.
+        first, second: (n, S) each; all else as for `interval`.
 
     Raises:
         DataError: there are no pictures, or not as many of both.
@@ -102,7 +105,7 @@ def difference(
 def score_interval(
     accumulator: Accumulator, measure: str = "mean_iou", *, samples: int = 2000, level: float = 0.95, seed: int = 0
 ) -> Interval:
-    """The interval of one of an accumulator's measures.
+    """The interval of one of an accumulator's measures; all else as for `interval`.
 
     Raises:
         BadOption: the protocol has no such measure.
@@ -121,6 +124,8 @@ def score_difference(
     seed: int = 0,
 ) -> Interval:
     """The paired difference second − first of one measure; pictures are matched by their names.
+
+    All else as for `interval`.
 
     Raises:
         BadOption: the protocols differ, or have no such measure.

@@ -46,7 +46,9 @@ def write_voc_results(
     """Write indexed PNG for VOC's server; the folder `results` in `out` is what is packed and sent.
 
     Args:
-        results: names are VOC's ids, as 2008_000001; classes 0–20, at the pictures' own sizes.
+        results: (name, classes (H, W)); names are VOC's ids, as 2008_000001; classes 0–20, at the pictures' own sizes.
+        competition: "comp5" for a model trained on VOC alone, else "comp6".
+        split, year: what the server calls the pictures.
 
     Returns:
         The folder of the files.
@@ -82,7 +84,7 @@ def write_cityscapes_results(
     """Write gray PNG of label ids for Cityscapes' server.
 
     Args:
-        results: names are <city>_<seq>_<frame>, with or without _leftImg8bit.
+        results: (name, classes (H, W)); names are <city>_<seq>_<frame>, with or without _leftImg8bit.
         values: what the predictions hold; trainIds 0–18 are mapped to ids.
         size: (height, width) that every prediction must have; None for any.
 

@@ -54,6 +54,7 @@ def coarse(target: NDArray[Any], factor: int, *, void: int, interpolation: Inter
 
     Args:
         void: the value that is no class; a target of nothing else is returned as it is.
+        interpolation: what is enlarged: the class of a cell's middle, "nearest", or each class's share, "bilinear".
 
     Raises:
         BadOption: a factor below 1.
@@ -98,6 +99,8 @@ class UpperBounds:
 
     Args:
         classes: the label set, `dataset.labels`, or a number of classes.
+        factors: by which targets are made coarse, see `coarse`; all of them at once.
+        protocol: by which the coarse targets are scored.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ def upper_bounds(
     interpolation: Interpolation = "nearest",
     protocol: Protocol = PROTOCOLS["fcn"],
 ) -> list[UpperBound]:
-    """The bound at each factor, over a set.
+    """The bound at each factor, over a set; options as for `UpperBounds` and `coarse`.
 
     Args:
         targets: (name, classes and void (H, W)).

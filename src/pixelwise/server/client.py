@@ -32,7 +32,7 @@ Picture = str | Path | bytes | NDArray[np.uint8]
 
 
 class ServerError(DataError):
-    """A server refuses a request, or cannot be reached.
+    """A server refuses a request, or cannot be reached; the message says which.
 
     Attributes:
         status: of HTTP; 0 where there is no answer.
@@ -98,6 +98,7 @@ class Client:
         """The classes of a picture, equal to `Segmenter.predict` there.
 
         Args:
+            picture: a file, its bytes, or pixels (H, W, 3) or (H, W).
             model: a name in `models`; the first if left out.
             scales, flip, crf, precision: as `Segmenter.predict`.
             polygons, confidence: to be sent, too.

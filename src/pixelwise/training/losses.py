@@ -131,6 +131,8 @@ def focal(
     """Σ_x w[x]·(1 − p_x[y_x])^γ·(−log p_x[y_x]) / Σ_x w[x] over the pixels that are not void.
 
     Lin et al. sum over anchors and divide by those with an object; over pixels it is the mean.
+
+    γ is `gamma`; logits (N, K, H, W), target (N, H, W), and all else as for `cross_entropy`.
     """
     mass = pixel_weights(target, void=void, weights=weights)
     surprise = F.cross_entropy(logits, target, ignore_index=void, reduction="none")
@@ -144,6 +146,8 @@ def soft_dice(logits: Tensor, target: Tensor, *, void: int, processes: Processes
 
     Classes that no counted pixel of the batch has are left out: their overlap says nothing. Source: Milletari et al.
     2016 (V-Net), with plain sums below as in Drozdzal et al. 2016.
+
+    Logits (N, K, H, W), target (N, H, W), and all else as for `cross_entropy`.
     """
     counted = (target != void).unsqueeze(1)
     probabilities = logits.softmax(1) * counted
@@ -165,6 +169,8 @@ def lovasz_softmax(logits: Tensor, target: Tensor, *, void: int, processes: Proc
 
     Of a class c the error of a pixel is 1 − p[c] where it is c, else p[c]. Sorted from the largest, the error of rank i
     weighs J_i − J_{i−1}, where J_i is 1 − IoU if the first i pixels were wrong and all others right.
+
+    Logits (N, K, H, W), target (N, H, W), and all else as for `cross_entropy`.
     """
     counted = target != void
     probabilities = logits.permute(0, 2, 3, 1)[counted].float().softmax(1)
@@ -200,6 +206,8 @@ def sampled(
 
     The paper takes 1/keep times as many pictures in a batch, so that as many pixels count. Each of several processes
     draws for the whole batch.
+
+    Target (N, H, W); the draws are those of `generator`, or of torch's own if left out.
     """
     numbers = processes.gathered(len(target))
     start = sum(numbers[: processes.rank])
@@ -218,6 +226,7 @@ def hardest(
         counted: (N, H, W) bool, of which the share is.
         share: 0–1; the ⌈share · counted⌉ pixels with the largest loss (Wu et al. 2016, bootstrapping).
         probability: pixels whose true class has less than this count, too.
+        processes: as for `cross_entropy`.
     """
     flat, own = processes.collected(surprise.detach().masked_fill(~counted, -1.0).flatten())
     number = math.ceil(share * int((flat >= 0).sum()))

@@ -171,7 +171,11 @@ class Recipe(BaseModel):
         return self.model_dump(mode="json")
 
     def with_settings(self, settings: dict[str, Any]) -> Self:
-        """The same with some settings replaced; "augmentation.scale" reaches inside."""
+        """The same with some settings replaced; "augmentation.scale" reaches inside.
+
+        Raises:
+            UnknownName: there is no such setting.
+        """
         record = self.to_record()
         for key, value in settings.items():
             place, _, inner = key.partition(".")

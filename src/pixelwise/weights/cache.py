@@ -84,6 +84,7 @@ def fetch(
 
     Raises:
         UnknownName: the catalogue has no such name.
+        DataError: `file` is not there.
         BadOption: the mirror's address is not of http or https.
         NotHere: the file is not in the cache and cannot be downloaded; says which to bring, and where to put it.
         WeightsError: the file is another one than was published: its checksum or size differs.

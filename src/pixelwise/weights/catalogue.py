@@ -651,6 +651,7 @@ def _by_name(records: Iterable[PublishedWeights]) -> dict[str, PublishedWeights]
 CATALOGUE: dict[str, PublishedWeights] = _by_name(
     (*_TORCHVISION, *_BERKELEY, *_CAFFE_CLASSIFIERS, *_DILATION, *_SEGNET, *_DEEPLAB, *_BROUGHT, *_PORTS)
 )
+"""{name: what is known of a file of published weights}."""
 
 
 def list_weights() -> list[str]:

@@ -20,6 +20,7 @@ def export_caffemodel(source: Segmenter | nn.Module, format: str | WeightFormat,
     of classes. The fixed deconvolutions are written, too.
 
     Args:
+        source: whose weights.
         format: of Caffe, whose `model` the network is; or its name.
 
     Raises:

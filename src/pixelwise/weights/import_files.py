@@ -95,9 +95,9 @@ def import_weights(
 
 
 def caffe_network(prototxt: str | Path, caffemodel: str | Path) -> CaffeNetwork:
-    """A published Caffe network with its weights, run as it is; it reads what Caffe's does, mostly BGR.
+    """A published Caffe network, its prototxt with the weights of its caffemodel, run as it is.
 
-    What makes the weights doubtful is logged.
+    It reads what Caffe's does, mostly BGR. What makes the weights doubtful is logged.
 
     Raises:
         DataError: a file is not there.

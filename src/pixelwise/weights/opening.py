@@ -32,7 +32,7 @@ def load(model: str | Path) -> Segmenter:
 
 
 def open_model(model: str | Path, *, patience: Patience | None = None, progress: Progress | None = None) -> Segmenter:
-    """The same, with what a command line shows of a download.
+    """What `load` gives, with what a command line shows of a download.
 
     Args:
         model: a path, or a name in `CATALOGUE`; a file goes before a name.

@@ -1,24 +1,14 @@
-"""What `predict` shows: a bar with pictures a second, and what became of the files."""
+"""What `predict` shows: what became of the files."""
 
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from pixelwise.cli.show import SEGMENTING, progress_bar
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pixelwise.flow.predicting.predicted import Predicted
 
 LISTED = 10  # files of which the same is said, before the rest is counted
-
-
-def segmenting_bar(*, quiet: bool) -> "AbstractContextManager[Callable[[int, int], None]]":
-    """A callback (done, all) of pictures, frames and tiles."""
-    return progress_bar(SEGMENTING, quiet=quiet)
 
 
 def print_predicted(console: Console, done: "Predicted", out: Path, *, crf: bool) -> None:
