@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 import pixelwise as pw
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.sample import spread
 from pixelwise.inference.evaluate import evaluate_network

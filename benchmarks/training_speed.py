@@ -21,7 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import pixelwise as pw
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.batch import Batches
 from pixelwise.data.sample import Sample
 from pixelwise.labels import LabelSet

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.flow.train_recipe import TrainResult, train_recipe
 from pixelwise.recipes import published_recipe
 from pixelwise.recipes.published import PublishedRecipe

@@ -16,8 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
+from pixelwise.data.formats.finding import counted
 from pixelwise.data.levels import grid_of, statistics_of
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import TrainingError
@@ -454,7 +455,8 @@ def _augmentation(statistics: Statistics, count: int) -> tuple[Augmentation, str
         if statistics.upright
         else "top and bottom look alike in these pictures, so they are mirrored and turned freely"
     )
-    return strong, f"{turned}; size, angle, light and color vary a little, as {count} pictures are not many"
+    few = f"{counted(count, 'picture')} {'is' if count == 1 else 'are'} not many"
+    return strong, f"{turned}; size, angle, light and color vary a little, as {few}"
 
 
 def _class_weights(statistics: Statistics, labels: LabelSet) -> tuple[list[float] | None, str]:
@@ -514,7 +516,6 @@ def _choose_network(
         seconds = time_step(
             train,
             normalization,
-            labels,
             recipe,
             as_trained(base | options, by_folder=by_folder),
             machine,
@@ -558,7 +559,6 @@ def _title(model: str, options: dict[str, Any]) -> str:
 def time_step(
     train: MemoryDataset,
     normalization: Normalization,
-    labels: LabelSet,
     recipe: Recipe,
     options: dict[str, Any],
     machine: Machine,
