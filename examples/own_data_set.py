@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 import pixelwise as pw
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.batch import Batches
 from pixelwise.data.sample import Sample
 from pixelwise.layers.normalization import Normalization

@@ -100,7 +100,7 @@ def _several() -> None:
 
 def _many_pixels() -> None:
     Image.new("1", (50, 40)).save("scan.png")
-    with mock.patch("pixelwise.data.decode.MAX_PIXELS", 1000):
+    with mock.patch("pixelwise.data.decoding.files.MAX_PIXELS", 1000):
         decode_image(Path("scan.png"))
 
 

@@ -33,12 +33,10 @@ class Processes:
     Attributes:
         rank: its number, 0…count − 1; process 0 leads: it writes files and speaks.
         count: of all processes.
-        local_rank: its number on its own machine, which is that of its GPU.
     """
 
     rank: int = 0
     count: int = 1
-    local_rank: int = 0
 
     @property
     def leads(self) -> bool:
@@ -99,7 +97,7 @@ def current() -> Processes:
     """This process among those of the run, where several were joined."""
     if not (dist.is_available() and dist.is_initialized()):
         return ALONE
-    return Processes(dist.get_rank(), dist.get_world_size(), int(os.environ.get("LOCAL_RANK", "0")))
+    return Processes(dist.get_rank(), dist.get_world_size())
 
 
 @contextmanager

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pixelwise.data import augment
-from pixelwise.data.augment import PAPER_AUGMENTATIONS, Augmentation, random_crop
+from pixelwise.data.augment import random_crop
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS, Augmentation
 from pixelwise.data.levels import grid_of
 from pixelwise.layers.normalization import Normalization
 

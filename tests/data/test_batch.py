@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pixelwise.data import batch as batch_module
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.batch import Batches, MemoryDataset
 from pixelwise.data.sample import Sample
 from pixelwise.errors import BadOption, DataError, ShapeError

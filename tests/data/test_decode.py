@@ -9,7 +9,6 @@ import pytest
 import tifffile
 from PIL import Image
 
-from pixelwise.data import decode
 from pixelwise.data.decode import (
     IMAGE_EXTENSIONS,
     decode_image,
@@ -588,7 +587,7 @@ class TestBadFiles:
     @pytest.mark.parametrize("read", [decode_image, decode_mask, image_info])
     @pytest.mark.parametrize("extension", ["png", "tif"])
     def test_a_bomb_is_refused_before_it_is_decoded(self, tmp_path, read, extension, monkeypatch):
-        monkeypatch.setattr(decode, "MAX_PIXELS", 34)
+        monkeypatch.setattr("pixelwise.data.decoding.files.MAX_PIXELS", 34)
         Image.fromarray(IDS).save(tmp_path / f"a.{extension}")
         with pytest.raises(DataError, match=rf"a\.{extension} announces 35 pixels; at most 34 are read, .*bomb"):
             read(tmp_path / f"a.{extension}")

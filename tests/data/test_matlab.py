@@ -7,8 +7,7 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from pixelwise.data import decode
-from pixelwise.data.decode import MASK_EXTENSIONS, decode_mask, mask_orientation, mask_palette
+from pixelwise.data.decode import IMAGE_EXTENSIONS, MASK_EXTENSIONS, decode_mask, mask_orientation, mask_palette
 from pixelwise.data.scan import mask_statistics
 from pixelwise.errors import DataError
 
@@ -110,7 +109,7 @@ def test_what_is_missing_is_told(tmp_path, monkeypatch, module, write):
 @pytest.mark.parametrize("write", [savemat, version_73])
 def test_too_large_and_damaged(tmp_path, write, monkeypatch):
     write(tmp_path / "a.mat", {"labels": MASK})
-    monkeypatch.setattr(decode, "MAX_PIXELS", 34)
+    monkeypatch.setattr("pixelwise.data.decoding.files.MAX_PIXELS", 34)
     with pytest.raises(DataError, match=r"a\.mat holds 35 pixels; at most 34 are read: cut it into tiles"):
         decode_mask(tmp_path / "a.mat")
     monkeypatch.undo()
@@ -144,13 +143,13 @@ class TestNumpy:
             with pytest.raises(DataError, match=rf"a\.npy {message}"):
                 decode_mask(tmp_path / "a.npy")
         np.save(tmp_path / "a.npy", MASK)
-        monkeypatch.setattr(decode, "MAX_PIXELS", 34)
+        monkeypatch.setattr("pixelwise.data.decoding.files.MAX_PIXELS", 34)
         with pytest.raises(DataError, match=r"a\.npy announces 35 pixels"):
             decode_mask(tmp_path / "a.npy")
 
 
 def test_their_extensions_are_masks():
-    assert {".mat", ".npy", ".png"} <= MASK_EXTENSIONS and ".mat" not in decode.IMAGE_EXTENSIONS
+    assert {".mat", ".npy", ".png"} <= MASK_EXTENSIONS and ".mat" not in IMAGE_EXTENSIONS
 
 
 @pytest.mark.real

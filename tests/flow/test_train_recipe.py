@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import pixelwise as pw
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.errors import BadOption, DataError, LabelError, TrainingError, UnknownName
 from pixelwise.files import replacing
 from pixelwise.flow import train_recipe as module

@@ -32,7 +32,7 @@ from PIL import Image, ImageOps
 
 from pixelwise.benchmark.turns import Missing, Ratio, ratio_of, take_turns, versioned
 from pixelwise.data import open_dataset
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.batch import Batches
 from pixelwise.data.folder import PairDataset
 from pixelwise.labels import voc_color

@@ -8,7 +8,8 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.augment import Augmentation, Crop, random_crop
+from pixelwise.data.augment import Crop, random_crop
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.errors import BadOption, DataError, ShapeError
 from pixelwise.labels import ClassMap

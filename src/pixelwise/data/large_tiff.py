@@ -26,7 +26,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import TIFF_STARTS, naming
+from pixelwise.data.decoding.files import TIFF_STARTS, naming
 from pixelwise.data.levels import GRID, to_levels
 from pixelwise.data.sample import Image
 from pixelwise.errors import DataError

@@ -16,15 +16,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import (
-    ImageInfo,
-    array_info,
-    decode_mask,
-    mask_orientation,
-    mask_palette,
-    read_image,
-    read_info,
-)
+from pixelwise.data.decode import array_info, decode_mask, mask_orientation, mask_palette, read_image, read_info
+from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.data.sample import DrawnImage, DrawnMask, ImageSource, MaskSource, Pair, files_of, path_of
 from pixelwise.errors import DataError
 from pixelwise.files import cache_folder, write_text

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.backbones import CLASSIFIERS
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.data.sample import Dataset, Image, Sample
 from pixelwise.errors import BadOption, unknown_name
 from pixelwise.labels import LabelSet

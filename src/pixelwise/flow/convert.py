@@ -25,7 +25,8 @@ import tifffile
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from pixelwise.data.decode import read_image, read_mask, upright
+from pixelwise.data.decode import read_image, read_mask
+from pixelwise.data.decoding.numbers import upright
 from pixelwise.data.folder import read_classes
 from pixelwise.data.formats.finding import counted
 from pixelwise.data.sample import MaskSource, Pair, path_of

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.decode import ImageInfo
+from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.data.duplicates import Alike, find_alike
 from pixelwise.data.find import find_layout
 from pixelwise.data.folder import PairDataset

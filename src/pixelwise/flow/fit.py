@@ -187,13 +187,12 @@ def fit(
                     origins | {"width": f"as in {trunk.name}"},
                     tell,
                     folder,
-                    run,
                 )
                 views = made.recipe.steps * made.recipe.batch_size
                 if steps is None and views < LEAST_VIEWS and "width" not in _given(settings):
                     trunk = too_slow(trunk, views)
             if trunk is None or trunk.file is None:
-                made, parts, trying = plans(settings, crf_pictures, origins, tell, folder, run)
+                made, parts, trying = plans(settings, crf_pictures, origins, tell, folder)
         if staged:
             made = in_stages(made, settings, None if budget is None else budget * 60 - clock.seconds, trying)
         if source is not None:
@@ -433,7 +432,6 @@ def _make_plan(
     origins: dict[str, str],
     tell: Tell,
     folder: Path,
-    run: Path,
 ) -> tuple[Plan, Parts, float]:
     """The plan, its pictures, and the seconds that the trial of the dense CRF takes."""
     datasets = datasets_of(understanding)

@@ -208,7 +208,7 @@ def learning_curve(
         tell(Planned(_told(plan, setup, budget), resumed=resume))
         with interruptible() as interrupted:
             outcome = _train_all(run, plan, setup, understanding, parts, machine, clock, budget, tell, interrupted)
-            ranked = [] if outcome == "interrupted" else _ranked(run, plan, setup, machine, tell, interrupted)
+            ranked = [] if outcome == "interrupted" else _ranked(run, setup, machine, tell, interrupted)
         members = _finished(run, setup)
         if not members:
             raise DataError(f"no training of {run} was finished; go on with --resume")
@@ -486,7 +486,7 @@ def _measured(segmenter: Segmenter, held_out: Dataset, tell: Tell) -> tuple[NDAr
 
 
 def _ranked(
-    run: Path, plan: Plan, setup: Setup, machine: Machine, tell: Tell, interrupted: Callable[[], bool]
+    run: Path, setup: Setup, machine: Machine, tell: Tell, interrupted: Callable[[], bool]
 ) -> list[tuple[str, float]]:
     """(name, uncertainty) of the unlabelled pictures, the largest first, by the models of most pictures."""
     if not setup.unlabelled:

@@ -41,7 +41,7 @@ def table_file(
             return
         if file is None:
             head = ",".join(columns)
-            kept = _rows_before(record, path, head, recipe) if resume else []
+            kept = _rows_before(record, path, head) if resume else []
             write_or_explain(path, "".join(f"{row}\n" for row in (head, *kept)).encode(), "the table of the run")
             file = path.open("ab", buffering=0)
         if record["event"] == "step" or _is_due(record["step"], recipe):
@@ -54,7 +54,7 @@ def table_file(
             file.close()
 
 
-def _rows_before(record: Mapping[str, Any], path: Path, head: str, recipe: Recipe) -> list[str]:
+def _rows_before(record: Mapping[str, Any], path: Path, head: str) -> list[str]:
     """The whole rows of a table that come before a record; none where the table is another one."""
     if not path.exists():
         return []

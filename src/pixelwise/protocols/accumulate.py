@@ -283,7 +283,7 @@ class Accumulator:
             "frequency_weighted_iou": ratio(
                 np.where(weights > 0, weights * np.nan_to_num(classes.iou), 0).sum(-1), weights.sum(-1)
             ),
-            **self._further(states, matrices),
+            **self._further(states),
         }
 
     def per_class(self, matrices: Sums) -> PerClass:
@@ -384,7 +384,7 @@ class Accumulator:
         number = known.sum(-1) if absent != "zero" else np.full(values.shape[:-1], values.shape[-1])
         return ratio(np.where(known, values, 0).sum(-1), number.astype(np.float64))
 
-    def _further(self, states: Sums, matrices: Sums) -> dict[str, Sums]:
+    def _further(self, states: Sums) -> dict[str, Sums]:
         """The protocol's further measures, (…) each."""
         further: dict[str, Sums] = {}
         start = self.num_classes * self.columns

@@ -16,7 +16,7 @@ not. The loss is a mean over the cells of the scores whose pixel counts; no CRF 
 
 from typing import Any
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import BIASES, Data, PublishedRecipe, Score, Stage, caffe_sgd, classifier, less
 from pixelwise.training.recipe import HeadLoss, Rate, Recipe
 

@@ -22,7 +22,7 @@ there is a loss at the scales 1, 0.75 and 0.5 and one after fusion.
 
 from typing import Any
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import Data, Levels, PublishedRecipe, Score, Stage, caffe_sgd, classifier, less
 from pixelwise.training.recipe import HeadLoss, Recipe
 

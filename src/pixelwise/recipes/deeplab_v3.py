@@ -19,7 +19,7 @@ statistics are still those that they began with. The tables' scores on VOC 2012 
 
 from typing import Any
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import Data, Levels, PublishedRecipe, Score, Stage, caffe_sgd
 from pixelwise.training.recipe import Rate, Recipe
 

@@ -18,7 +18,7 @@ cell of the scores is judged by pixel 8i of the crop.
 
 from typing import Any
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import BIASES, Data, Levels, PublishedRecipe, Score, Stage, caffe_sgd, less
 from pixelwise.training.recipe import HeadLoss, Rate, Recipe
 

@@ -23,7 +23,7 @@ Both show whole pictures as they are, and double the rate of biases, which do no
 
 from typing import Any, Literal
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import BIASES, Data, PublishedRecipe, Score, Stage, caffe_sgd, less
 from pixelwise.training.recipe import HeadLoss, Rate, Recipe
 

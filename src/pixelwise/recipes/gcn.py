@@ -11,7 +11,7 @@ SGD, batch 1, momentum 0.99, weight decay 5e-4, pictures less their mean, mirror
 - whether batch norms are trained with one picture a step is UNVERIFIED; here they are frozen.
 """
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import Data, PublishedRecipe, Score, Stage, caffe_sgd, less
 from pixelwise.training.recipe import Recipe
 

@@ -14,7 +14,7 @@ know and 0.05 of each batch.
 - the authors synchronize statistics over GPUs; so are they here with several GPUs, and not with several CPUs.
 """
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import Data, PublishedRecipe, Score, Stage, caffe_sgd, less
 from pixelwise.training.recipe import HeadLoss, Rate
 

@@ -16,7 +16,7 @@ Cityscapes), scales 0.7–1.3, mirror. The loss is a mean over the cells of 1/4,
 
 from typing import Any
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import Data, PublishedRecipe, Score, Stage, caffe_sgd, less
 from pixelwise.training.recipe import HeadLoss, Rate, Recipe
 

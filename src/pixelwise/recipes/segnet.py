@@ -16,7 +16,7 @@ at the end.
 
 from typing import Any
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import BIASES, Data, PublishedRecipe, Score, Stage, caffe_sgd, less
 from pixelwise.training.recipe import Rate, Recipe
 

@@ -12,7 +12,7 @@ Ronneberger, Fischer, Brox, MICCAI 2015 (arXiv 1505.04597), §3. Source: spec, n
   PhC-U373 and 0.7756 on DIC-HeLa; mean IoU as counted here is none of them.
 """
 
-from pixelwise.data.augment import PAPER_AUGMENTATIONS
+from pixelwise.data.augmentation import PAPER_AUGMENTATIONS
 from pixelwise.recipes.published import Data, Levels, PublishedRecipe, Stage, caffe_sgd
 
 

@@ -524,7 +524,7 @@ def _render(
         start=start,
         stages=stages,
         current=current,
-        plots=_plots(log, plan, best),
+        plots=_plots(log, best),
         crf=None if stale else result.crf,
         crf_planned=plan is not None and plan.crf_pictures > 0,
         resumed=len(log.resumed),
@@ -643,7 +643,7 @@ def _plan_rows(plan: Plan | None) -> dict[str, list[tuple[str, str, str]]]:
     return {"chosen": chosen, "rest": rest}
 
 
-def _plots(log: Log, plan: Plan | None, best: tuple[int, float] | None) -> list[tuple[str, str, Markup]]:
+def _plots(log: Log, best: tuple[int, float] | None) -> list[tuple[str, str, Markup]]:
     """(title, explanation, SVG) of each curve that has a point."""
     last = log.last
     followed = "Validation mean IoU" if _followed(log) == "mean_iou" else "Validation accuracy by picture"

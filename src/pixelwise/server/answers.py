@@ -16,7 +16,6 @@ from pixelwise.segmenter import Prediction
 from pixelwise.server.refusals import Refusal
 
 QUICK = 1  # zlib's level for pictures of many colors: four times as quick as 6, a tenth larger
-NUMBERED = 1 << 16  # classes that two channels can tell
 
 
 def png(prediction: Prediction, kind: str, *, opacity: float = 0.5) -> bytes:

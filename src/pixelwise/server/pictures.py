@@ -14,7 +14,8 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import ImageInfo, decode_image, decode_mask, image_info
+from pixelwise.data.decode import decode_image, decode_mask, image_info
+from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import DataError, TooManyPixels
 from pixelwise.server.refusals import Refusal
 from pixelwise.server.screening import check_tiff, screen

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.requests import ClientDisconnect, Request
 
-from pixelwise.data.decode import ImageInfo
+from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import PixelwiseError
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.engine import Precision

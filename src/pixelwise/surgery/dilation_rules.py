@@ -277,7 +277,7 @@ class Rules:
 
     def _pad_layer(self, node: fx.Node) -> tuple[Side, ...]:
         layer: Any = module_of(node)
-        borders, sides = self._padded(node, node.args[0], list(layer.padding))
+        borders, sides = self._padded(node.args[0], list(layer.padding))
         self.settings[node] = {} if borders == list(layer.padding) else {"padding": tuple(borders)}
         return sides
 
@@ -285,13 +285,13 @@ class Rules:
         call = _arguments(node, ("input", "pad", "mode", "value"))
         if _holds_node(call["pad"]):
             _refuse(node)
-        borders, sides = self._padded(node, call["input"], list(call["pad"]))
+        borders, sides = self._padded(call["input"], list(call["pad"]))
         if borders != list(call["pad"]):
             assert callable(node.target)
             self.changes[node] = Change(node.target, (), call | {"pad": borders})
         return sides
 
-    def _padded(self, node: fx.Node, source: Any, borders: list[int]) -> tuple[list[int], tuple[Side, ...]]:
+    def _padded(self, source: Any, borders: list[int]) -> tuple[list[int], tuple[Side, ...]]:
         sides = list(self._of(source))
         for place in range(0, len(borders), 2):
             dim = len(sides) - 1 - place // 2

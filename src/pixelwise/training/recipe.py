@@ -5,7 +5,7 @@ from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
-from pixelwise.data.augment import Augmentation
+from pixelwise.data.augmentation import Augmentation
 from pixelwise.errors import BadOption, unknown_name
 
 Precision = Literal["fp32", "bf16"]

@@ -31,7 +31,6 @@ else:
     import msvcrt
 
 LOOK_EVERY = 0.1  # seconds, while another process downloads
-READING = 1 << 20  # bytes
 
 
 class NotHere(DataError):

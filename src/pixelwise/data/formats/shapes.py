@@ -26,7 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image as PillowImage
 
-from pixelwise.data.decode import MAX_PIXELS
+from pixelwise.data.decoding.files import MAX_PIXELS
 from pixelwise.data.sample import DrawnMask
 from pixelwise.errors import DataError
 

@@ -77,7 +77,7 @@ def yolo_layout(root: Path, answers: Answers = NOTHING) -> Layout | None:
     if settings is None:
         images = [(split_of_directory(f, root), f) for files in pictures.by_directory.values() for f in files]
     else:
-        images = _listed(*settings, pictures, root)
+        images = _listed(*settings, pictures)
     texts = {image: _read(_text_of(image), image) for _, image in images}
     read = [line for text in texts.values() for line in text.lines]
     if settings is None or not any(text.path for text in texts.values()):
@@ -170,7 +170,7 @@ def _label_files(root: Path) -> list[Path]:
     return [path for path in files_ending(root, ".txt") if path.name.lower() not in _TOLD_BY_NAME]
 
 
-def _listed(path: Path, record: Mapping[str, Any], pictures: Pictures, root: Path) -> list[tuple[str | None, Path]]:
+def _listed(path: Path, record: Mapping[str, Any], pictures: Pictures) -> list[tuple[str | None, Path]]:
     """The pictures that data.yaml names, each with its split.
 
     Raises:

@@ -24,7 +24,8 @@ from PIL import Image as PillowImage
 from PIL import ImageDraw
 
 from pixelwise.data.answers import NOTHING, Answers
-from pixelwise.data.decode import MAX_PIXELS, decode_mask
+from pixelwise.data.decode import decode_mask
+from pixelwise.data.decoding.files import MAX_PIXELS
 from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.formats.finding import read_json, size_of
 from pixelwise.data.layout import Fault, Layout, checked_folder, directories

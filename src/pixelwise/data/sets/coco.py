@@ -23,7 +23,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import MAX_PIXELS
+from pixelwise.data.decoding.files import MAX_PIXELS
 from pixelwise.data.folder import PairDataset, compare_counts
 from pixelwise.data.formats.coco_index import CocoIndex, coco_index
 from pixelwise.data.formats.finding import counted

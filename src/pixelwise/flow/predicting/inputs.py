@@ -8,7 +8,8 @@ from pathlib import Path
 
 from PIL import Image as PillowImage
 
-from pixelwise.data.decode import IMAGE_EXTENSIONS, ImageInfo
+from pixelwise.data.decode import IMAGE_EXTENSIONS
+from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import DataError
 
 KINDS = {

@@ -61,7 +61,7 @@ def predict_files(
             far as a record tells them.
         engine: see `Segmenter.predict`, as precision, scales, flip, crf and tile.
         samples: of Monte-Carlo dropout, for uncertainty.
-        max_pixels: refuse larger pictures; `data.decode.MAX_PIXELS` if left out.
+        max_pixels: refuse larger pictures; `data.decoding.files.MAX_PIXELS` if left out.
         others: models whose probabilities are averaged with the segmenter's; they have the same classes.
         progress: called with pictures, frames and tiles that are done, and all.
 

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pixelwise.data.decode import IMAGE_EXTENSIONS, ImageInfo, decode_image, image_info
+from pixelwise.data.decode import IMAGE_EXTENSIONS, decode_image, image_info
+from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import BadOption, DataError, PixelwiseError
 from pixelwise.flow.predicting.inputs import KINDS, VIDEOS, Picture, notes_of
 from pixelwise.flow.predicting.overlap import BYTES, Overlapped
