@@ -19,6 +19,8 @@ import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+from recipes_table import published
+
 from pixelwise.models import MODELS
 from pixelwise.models.facts import stored
 from pixelwise.recipes import RECIPES, PublishedRecipe
@@ -81,11 +83,10 @@ def networks(*modules: str) -> str:
 
 def recipes(module: str, prefix: str = "") -> str:
     """A table of recipes."""
-    rows = ["| recipe | of | published | here |", "| --- | --- | --- | --- |"]
+    rows = ["| recipe | of | published | evaluated on | here |", "| --- | --- | --- | --- | --- |"]
     for name, recipe in _recipes(module, prefix).items():
-        score = "–" if recipe.expected is None else f"{recipe.expected.mean_iou:.2f}"
         here = f"{REACHED[name]:.2f}" if name in REACHED else NOT_YET
-        rows.append(f"| `{name}` | {recipe.paper} | {score} on {recipe.evaluation} | {here} |")
+        rows.append(f"| `{name}` | {recipe.paper} | {published(recipe)} | {recipe.evaluation} | {here} |")
     return "\n".join(rows)
 
 

@@ -13,18 +13,26 @@ HEAD = """\
 Written by `docs/generate/recipes_table.py`; on the terminal: `pixelwise list recipes`, or with `--json`.
 
 Each name is what `pixelwise train NAME --data ROOT` takes: [how](../how-to/train-a-published-recipe.md). Scores are
-mean IoU in percent as the paper prints it; "–" where none was read. Steps are those of all stages. What is not known
+the paper's mean IoU in percent, on the pictures that the recipe is evaluated on or on those in brackets; "–" where none
+was read. Steps are those of all stages. What is not known
 for certain is marked UNVERIFIED in the recipe's notes, which `pixelwise train NAME --show` prints.
 
 """
 
 
+def published(recipe: PublishedRecipe) -> str:
+    """The published mean IoU; with its place where that of the recipe's own pictures was not read."""
+    if recipe.expected is None:
+        return "–"
+    place, _, unread = recipe.expected.source.partition("; that of ")
+    return f"{recipe.expected.mean_iou:.2f}" + (f" ({place})" if unread else "")
+
+
 def row(recipe: PublishedRecipe) -> str:
     """A recipe's line."""
-    score = "–" if recipe.expected is None else f"{recipe.expected.mean_iou:.2f}"
     stages = ", ".join(f"`{stage.name}`" for stage in recipe.stages)
     steps = f"{recipe.steps:,}".replace(",", " ")
-    return f"| `{recipe.name}` | {recipe.paper} | {score} | {recipe.evaluation} | {stages} | {steps} |"
+    return f"| `{recipe.name}` | {recipe.paper} | {published(recipe)} | {recipe.evaluation} | {stages} | {steps} |"
 
 
 def page() -> str:
@@ -34,7 +42,7 @@ def page() -> str:
         told = inspect.cleandoc(module.__doc__ or "")
         title, _, rest = told.partition("\n\n")
         parts.append(f"## {title.rstrip('.')}\n\n{rest}\n\n")
-        parts.append("| name | of | score | on | stages | steps |\n| --- | --- | ---: | --- | --- | ---: |\n")
+        parts.append("| name | of | score | evaluated on | stages | steps |\n| --- | --- | ---: | --- | --- | ---: |\n")
         parts.append("\n".join(row(RECIPES[name]()) for name in names) + "\n\n")
     return "".join(parts).rstrip() + "\n"
 

@@ -404,7 +404,7 @@ def _draft(
         "loss": "cross-entropy plus soft Dice: the second follows the IoU that is reported",
         "class_weights": class_weights_reason,
         "augmentation": augmentation_reason,
-        "average": "a running mean of the weights scores better than the last ones",
+        "average": "a running mean of the weights gives steadier validations than the last ones",
         "precision": (
             "this machine computes bfloat16 in hardware, which about halves the time of a step"
             if precision == "bf16"
