@@ -14,12 +14,13 @@ import pixelwise
 from pixelwise.crf import PRESETS, CRFParameters
 from pixelwise.data.sample import Sample
 from pixelwise.errors import BadOption, CheckpointError, DataError, LabelError, ShapeError
+from pixelwise.flow.trained_pictures import TrainedPictures
 from pixelwise.inference.predict import predict_image
 from pixelwise.inference.refine import Refinement
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
-from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
+from pixelwise.segmenter import Segmenter, evaluate_pictures
 
 OPTIONS = {"num_classes": 3, "width": 0.0625, "depth": 3}
 
@@ -143,7 +144,7 @@ def test_pictures_that_were_trained_on_are_told_by_digest_or_name(tmp_path):
     segmenter = Segmenter(network, plain, LabelSet(("a", "b")), architecture, trained_on=("x", "y"), digests=("12", ""))
     found = Segmenter.load(segmenter.save(tmp_path / "model.safetensors"))
     assert found.trained_pictures == (("x", "12"), ("y", ""))
-    seen = Seen(found.trained_pictures)
+    seen = TrainedPictures(found.trained_pictures)
     assert (seen.digests, seen.names) == ({"12"}, {"y"})
     found.digests = ()
     assert found.trained_pictures == (("x", ""), ("y", ""))

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from pixelwise.flow.export import export as export
     from pixelwise.flow.fit import FitResult as FitResult
     from pixelwise.flow.fit import fit as fit
+    from pixelwise.inference.prediction import Prediction as Prediction
     from pixelwise.labels import LabelSet as LabelSet
     from pixelwise.metrics import ConfusionMatrix as ConfusionMatrix
     from pixelwise.metrics import Scores as Scores
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     from pixelwise.models import list_models as list_models
     from pixelwise.recipes import list_recipes as list_recipes
     from pixelwise.report.page import write_report as write_report
-    from pixelwise.segmenter import Prediction as Prediction
     from pixelwise.segmenter import Segmenter as Segmenter
     from pixelwise.segmenter import evaluate as evaluate
     from pixelwise.server.client import Client as Client
@@ -41,7 +41,7 @@ _HOME = {
     "FitResult": "pixelwise.flow.fit",
     "load": "pixelwise.weights.opening",
     "Segmenter": "pixelwise.segmenter",
-    "Prediction": "pixelwise.segmenter",
+    "Prediction": "pixelwise.inference.prediction",
     "evaluate": "pixelwise.segmenter",
     "export": "pixelwise.flow.export",
     "Exported": "pixelwise.flow.export",

@@ -64,17 +64,17 @@ class Scores:
     def to_record(self) -> dict[str, Any]:
         """Plain numbers for JSON, with None for not-a-number."""
         return {
-            "mean_iou": _number(self.mean_iou),
-            "pixel_accuracy": _number(self.pixel_accuracy),
-            "mean_accuracy": _number(self.mean_accuracy),
-            "frequency_weighted_iou": _number(self.frequency_weighted_iou),
+            "mean_iou": rounded(self.mean_iou),
+            "pixel_accuracy": rounded(self.pixel_accuracy),
+            "mean_accuracy": rounded(self.mean_accuracy),
+            "frequency_weighted_iou": rounded(self.frequency_weighted_iou),
             "classes_left_out": self.classes_left_out,
             "per_class": [
                 {
                     "name": c.name,
-                    "iou": _number(c.iou),
-                    "precision": _number(c.precision),
-                    "recall": _number(c.recall),
+                    "iou": rounded(c.iou),
+                    "precision": rounded(c.precision),
+                    "recall": rounded(c.recall),
                     "pixels": c.pixels,
                 }
                 for c in self.per_class
@@ -193,5 +193,6 @@ def _mean(values: NDArray[np.float64]) -> float:
     return float(counted.mean()) if counted.size else float("nan")
 
 
-def _number(value: float) -> float | None:
+def rounded(value: float) -> float | None:
+    """A measure as a record has it: six digits after the point, None for not-a-number."""
     return None if np.isnan(value) else round(float(value), 6)

@@ -6,7 +6,7 @@ architecture, classes and colors, normalization, recipe and scores. No pickle is
 
 import difflib
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 from pathlib import Path
@@ -15,7 +15,6 @@ from typing import Any, Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image as PillowImage
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialize
 from torch import nn
@@ -23,22 +22,14 @@ from torch import nn
 from pixelwise.data.decode import decode_image
 from pixelwise.data.sample import Dataset
 from pixelwise.errors import BadOption, CheckpointError, LabelError, ShapeError, UnknownName
-from pixelwise.files import replacing, write_text
+from pixelwise.files import replacing
 from pixelwise.inference.engine import Engine, Precision, Wanted, fast_bfloat16
 from pixelwise.inference.engines import Engines
 from pixelwise.inference.evaluate import Evaluation, evaluate_network, usual_protocol
 from pixelwise.inference.fusion import Sampling
 from pixelwise.inference.heatmap import class_heatmap
-from pixelwise.inference.pictures import (
-    confidence_png,
-    entropy_png,
-    overlay,
-    palette_png,
-    polygons,
-    uncertainty_png,
-    write_picture,
-)
 from pixelwise.inference.predict import DensePrediction, predict_image
+from pixelwise.inference.prediction import Prediction
 from pixelwise.inference.refine import Refinement, preset_for
 from pixelwise.inference.views import Scales, views_of
 from pixelwise.labels import LabelSet
@@ -54,85 +45,6 @@ KEY = "pixelwise"
 SAME_LABELS = 0.995  # share of equal labels from which a model is predicted in bfloat16
 LISTED = 30  # classes that an error lists
 _SHORT = 12  # classes up to which an error lists those of two sides
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """The classes of one picture.
-
-    Attributes:
-        labels: (H, W) uint8 classes, or uint16 with more than 255.
-        confidence: (H, W) float32, probability 0–1 of the chosen class; None where it was not asked for.
-        image: (H, W, C) the picture itself, for the overlay.
-        label_set: names and colors.
-        name: the file's stem, or "image".
-        entropy: (H, W) float32 of the probabilities, 0–1, 1 where all are equal; None where it was not asked for.
-        uncertainty: (H, W) float32, the variance of Monte-Carlo samples averaged over classes; None without samples.
-    """
-
-    labels: NDArray[Any]
-    confidence: NDArray[np.float32] | None
-    image: NDArray[Any]
-    label_set: LabelSet
-    name: str = "image"
-    entropy: NDArray[np.float32] | None = None
-    uncertainty: NDArray[np.float32] | None = None
-
-    @property
-    def heads(self) -> dict[str, NDArray[Any]]:
-        """Classes per head; networks with one head have "labels" alone."""
-        return {"labels": self.labels}
-
-    def overlay(self, opacity: float = 0.5) -> PillowImage.Image:
-        """The picture (H, W, 3) with its classes in color; `opacity` of the colors, 0–1."""
-        return PillowImage.fromarray(overlay(self.image, self.labels, self.label_set, opacity=opacity))
-
-    def areas(self) -> dict[str, int]:
-        """Pixels of each class."""
-        counts = np.bincount(self.labels.ravel(), minlength=self.label_set.num_classes)
-        return {name: int(count) for name, count in zip(self.label_set.names, counts, strict=False)}
-
-    def polygons(self) -> dict[str, Any]:
-        """A GeoJSON FeatureCollection in pixel coordinates."""
-        return polygons(self.labels, self.label_set)
-
-    def save(self, path: str | Path) -> Path:
-        """Write the classes as a PNG with the label set's colors (16-bit above 255 classes)."""
-        path = Path(path)
-        write_picture(palette_png(self.labels, self.label_set), path)
-        return path
-
-    def save_as(self, kind: str, path: Path) -> None:
-        """Write a kind: "mask", "overlay"; "confidence", "entropy", "uncertainty" (grey); or "polygons" (GeoJSON)."""
-        if kind == "mask":
-            self.save(path)
-        elif kind == "overlay":
-            write_picture(self.overlay(), path)
-        elif kind == "confidence":
-            assert self.confidence is not None
-            write_picture(confidence_png(self.confidence), path)
-        elif kind == "entropy":
-            assert self.entropy is not None
-            write_picture(entropy_png(self.entropy, self.label_set.num_classes), path)
-        elif kind == "uncertainty":
-            assert self.uncertainty is not None
-            write_picture(uncertainty_png(self.uncertainty, self.label_set.num_classes), path)
-        else:
-            write_text(json.dumps(self.polygons()), path)
-
-
-class Seen:
-    """Pictures that a network was trained on: by their bytes, and by name alone where these are not known.
-
-    Attributes:
-        digests: of files.
-        names: of the pictures without one.
-    """
-
-    def __init__(self, pictures: Iterable[tuple[str, str]]) -> None:
-        pictures = list(pictures)
-        self.digests = {digest for _, digest in pictures if digest}
-        self.names = {name for name, digest in pictures if not digest}
 
 
 @dataclass

@@ -10,7 +10,7 @@ from PIL import Image
 
 from pixelwise.data import hha as module
 from pixelwise.data.hha import Camera, encode_folder, gravity, hha, normals
-from pixelwise.data.sets.nyud import COLOR_CAMERA
+from pixelwise.data.sets.nyud_pictures import COLOR_CAMERA
 from pixelwise.errors import DataError, ShapeError
 
 CAMERA = Camera(60.0, 55.0, 41.0, 31.5)

@@ -603,14 +603,14 @@ class TestRefusedFolders:
             find_layout(tmp_path)
 
     def test_two_ways_to_pair(self, tmp_path, monkeypatch):
-        from pixelwise.data import plain
+        from pixelwise.data import plain_pairs
 
         rules = [
-            plain._Rule("same", str, str),
-            plain._Rule("first", lambda s: s[0], lambda s: s[0]),
-            plain._Rule("last", lambda s: s[-1], lambda s: s[-1]),
+            plain_pairs.Rule("same", str, str),
+            plain_pairs.Rule("first", lambda s: s[0], lambda s: s[0]),
+            plain_pairs.Rule("last", lambda s: s[-1], lambda s: s[-1]),
         ]
-        monkeypatch.setattr(plain, "_rules", lambda images, masks: rules)
+        monkeypatch.setattr(plain_pairs, "rules_for", lambda images, masks: rules)
         touch(tmp_path, "images/1i2.jpg", "images/2i1.jpg", "masks/1m1.png", "masks/2m2.png")
         with pytest.raises(DataError, match=r"paired in two ways: 1i2\.jpg with 1m1\.png or with 2m2\.png; which one"):
             find_layout(tmp_path)

@@ -597,13 +597,15 @@ def test_a_start_of_which_nothing_fits_says_what_helps_on_the_command_line(train
 
 def test_masks_may_begin_with_a_classifier_that_shrinks(tmp_path, folder, monkeypatch):
     """There the pictures are whole, and the network that is timed is the one that is trained."""
-    from pixelwise.flow import planner
+    from pixelwise.flow import network_choice
 
     draw_folders(tmp_path / "data", count=3)
     settings = {"model_options": {"width": 0.0625, "input_size": 32, "shrink": 2}, "batch_size": 4, "threads": 1}
     run = pw.fit(tmp_path / "data", labels="folders", out=tmp_path / "run", steps=1, settings=settings).run
     timed = []
-    monkeypatch.setattr(planner, "build", lambda *name, **options: timed.append(options) or pw.build(*name, **options))
+    monkeypatch.setattr(
+        network_choice, "build", lambda *name, **options: timed.append(options) or pw.build(*name, **options)
+    )
     plan = {"minutes": 0.3, "plan_only": True, "settings": {"batch_size": 2, "threads": 1}}
     pw.fit(folder, start=run / "model.safetensors", out=tmp_path / "masks", **plan)
     assert [options["shrink"] for options in timed] == [2, 2]
@@ -611,7 +613,7 @@ def test_masks_may_begin_with_a_classifier_that_shrinks(tmp_path, folder, monkey
 
 def test_with_a_time_the_end_is_planned_by_whole_pictures(tmp_path, monkeypatch):
     """Validations read pictures reduced before; the final scores need them whole, which takes longer."""
-    from pixelwise.flow import planner
+    from pixelwise.flow import network_choice, planner
 
     timed = []
 
@@ -619,8 +621,9 @@ def test_with_a_time_the_end_is_planned_by_whole_pictures(tmp_path, monkeypatch)
         timed.append((options.get("shrink"), dataset[0].size))
         return 0.5 if options.get("shrink") else 0.001
 
-    monkeypatch.setattr(planner, "_time_prediction", picture)
-    monkeypatch.setattr(planner, "time_step", lambda *args, **kwargs: 0.01)
+    for module in (planner, network_choice):
+        monkeypatch.setattr(module, "time_prediction", picture)
+    monkeypatch.setattr(network_choice, "time_step", lambda *args, **kwargs: 0.01)
     draw_folders(tmp_path / "data" / "train", count=6, size=(120, 140))
     draw_folders(tmp_path / "data" / "test", count=6, seed=1, size=(120, 140))
     settings = {"model_options": {"width": 0.0625, "input_size": 32, "shrink": 3}}

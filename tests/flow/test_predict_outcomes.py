@@ -159,7 +159,7 @@ def test_a_full_disk_stops_the_run_with_one_line(tmp_path, monkeypatch):
     def full(self, kind, path):
         raise OSError(28, "No space left on device", str(path))
 
-    monkeypatch.setattr("pixelwise.segmenter.Prediction.save_as", full)
+    monkeypatch.setattr("pixelwise.inference.prediction.Prediction.save_as", full)
     with pytest.raises(DataError, match=r"0\.png cannot be written \(No space left on device\); make room, and go on"):
         predict_files(made(), find_pictures([str(tmp_path)]), tmp_path / "out")
 

@@ -136,7 +136,7 @@ def test_at_a_width_that_is_too_slow_a_narrower_network_starts_from_random_weigh
     published, folder, tmp_path, monkeypatch
 ):
     """Two images a step and a step to fill the time: the planner chooses as it does without published weights."""
-    monkeypatch.setattr("pixelwise.flow.planner._OTHER_WIDTHS", [{"width": 1 / 64}])
+    monkeypatch.setattr("pixelwise.flow.network_choice._OTHER_WIDTHS", [{"width": 1 / 64}])
     monkeypatch.setitem(pretrained._USUAL, "width", WIDTH)
 
     def planned(run, **settings):

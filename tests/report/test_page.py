@@ -16,8 +16,10 @@ from PIL import Image
 from pixelwise.errors import DataError
 from pixelwise.labels import voc_color
 from pixelwise.report.html import count, duration, figure, percent, short_count
-from pixelwise.report.page import _read_log, picture_uri, plan_value, write_report
+from pixelwise.report.page import plan_value, write_report
 from pixelwise.report.plots import line_plot, nice_ticks, running_mean, thinned
+from pixelwise.report.run_folder import read_log
+from pixelwise.report.thumbnails import picture_uri
 
 VOID_ELEMENTS = {"area", "base", "br", "col", "hr", "img", "input", "link", "meta", "source", "wbr"}
 
@@ -554,7 +556,7 @@ def test_log_keeps_the_later_of_two_and_drops_what_a_resume_undid(tmp_path: Path
     records += [{"event": "validation", "step": 40, "mean_iou": 0.9}, {"event": "start"}]
     records += [{"event": "step", "step": s, "loss": float("nan") if s == 30 else 2.0} for s in (20, 30)]
     path.write_text("\n".join(map(json.dumps, records)) + "\n[1]\nnot json\n", encoding="utf-8")
-    log = _read_log(path)
+    log = read_log(path)
     curve = log.curve("steps", "loss")
     assert [step for step, _ in curve] == [10, 20, 30]
     assert curve[1] == (20, 2.0) and np.isnan(curve[2][1])

@@ -13,6 +13,7 @@ from torch.nn import functional
 from pixelwise.backbones import CLASSIFIERS
 from pixelwise.backbones.resnet import resnet50, resnet101
 from pixelwise.errors import BadOption, ShapeError, SurgeryError
+from pixelwise.models import build
 from pixelwise.surgery import receptive_field, set_multi_grid, set_output_stride
 from pixelwise.surgery.convolutional import convolutionalize
 from pixelwise.surgery.dilated_pools import DilatedAvgPool2d, DilatedMaxPool2d
@@ -750,6 +751,15 @@ def test_a_size_that_fits_is_found_or_given():
     assert set_output_stride(deep, 8)[4].dilation == (2, 2)
     with pytest.raises(SurgeryError, match=r"Sequential cannot be followed on a picture \(1, 3, 40, 40\)"):
         set_output_stride(deep, 8, size=(40, 40))
+
+
+def test_a_segmenter_that_hands_sizes_to_numpy_is_refused_with_its_parts():
+    with pytest.raises(
+        SurgeryError,
+        match=r"^UNet cannot be followed: expected steps of torch alone, found that it hands the size of a map to "
+        r"NumPy; pass the part of it that makes the map \(its parts: encoder, pool, upconv, decoder, score\)$",
+    ):
+        set_output_stride(build("unet", num_classes=2, width=1 / 16), 3)
 
 
 @pytest.mark.parametrize("name", ["alexnet", "vgg16", "googlenet", "resnet18"])

@@ -3,6 +3,7 @@
 import math
 from collections import OrderedDict
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -127,10 +128,20 @@ class ByValue(nn.Module):
         return images.relu() if images.sum() > 0 else images
 
 
+class ByArray(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1)
+
+    def forward(self, images):
+        return images + torch.from_numpy(np.asarray(self.conv(images))).mean()
+
+
 @pytest.mark.parametrize(
     ("network", "message"),
     [
         (ByValue(), "ByValue cannot be followed on a picture"),
+        (ByArray(), r"hands a tensor to NumPy; pass the part of it that makes the map \(its parts: conv\)$"),
         (nn.Sequential(nn.Conv2d(3, 4, 3), nn.Flatten(), nn.Linear(7, 2)), "same reduction dim.*pass another size"),
         (nn.Sequential(nn.Conv2d(3, 4, 30)), "Kernel size can't be greater than actual input size"),
     ],

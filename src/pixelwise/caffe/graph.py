@@ -22,6 +22,8 @@ _V0_PARAMS = (
     "concat_param",
 )
 MOST_LAYERS = 5_000  # ENet has 320, ResNet-152 has 670
+# their tops are no views, and autograd does not need them
+_WRITABLE = {"Convolution", "Deconvolution", "BN", "BatchNorm", "Scale", "InnerProduct"}
 _PICTURES = ("data", "image", "color", "colour", "rgb", "depth", "hha")  # in names of further tops of a data layer
 
 
@@ -206,3 +208,33 @@ def _checked(layers: list[LayerText], known: set[str], labels: set[str]) -> tupl
         known.update(layer.tops)
         kept.append(layer)
     return tuple(kept)
+
+
+def in_place_layers(graph: Graph) -> set[int]:
+    """The layers that may write over their bottom: Caffe's do, and nobody else reads it."""
+    maker: dict[str, int] = {}  # of the blob as it is now
+    readers: dict[int, list[int]] = {}
+    for number, layer in enumerate(graph.layers):
+        for bottom in layer.bottoms:
+            if bottom in maker:
+                readers.setdefault(maker[bottom], []).append(number)
+        maker.update(dict.fromkeys(layer.tops, number))
+    return {
+        read[0]
+        for made, read in readers.items()
+        if len(read) == 1
+        and graph.layers[made].type in _WRITABLE
+        and graph.layers[read[0]].bottoms == graph.layers[read[0]].tops
+    }
+
+
+def unread_blobs(graph: Graph) -> tuple[str, ...]:
+    """The blobs that nobody reads, in the order of their layers."""
+    unread: dict[str, None] = {}
+    for layer in graph.layers:
+        for bottom in layer.bottoms:
+            unread.pop(bottom, None)
+        for top in layer.tops:
+            unread.pop(top, None)
+            unread[top] = None
+    return tuple(unread)

@@ -18,8 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from pixelwise.caffe.bn_doubt import drawn_picture, stray
 from pixelwise.caffe.caffemodel import CaffeWeights
-from pixelwise.caffe.graph import Graph, Input, read_graph
+from pixelwise.caffe.graph import Graph, Input, in_place_layers, read_graph, unread_blobs
 from pixelwise.caffe.layers import LAYERS, UNPOOLING, check_bottoms
 from pixelwise.caffe.layers_blobs import InferenceBN
 from pixelwise.caffe.layers_maps import unpooled_size
@@ -35,15 +36,6 @@ MOST_PLACE = 1 << 48  # of the numbers that say where cells lie; beyond, nobody 
 USUAL = (3, 224, 224)  # of pictures where the prototxt does not say
 LISTED = 12  # names in an error
 DOUBTED = (8, 256)  # layers within which, and largest side of the picture on which, a first BN is doubted
-STRAY = 10.0  # of a BN's output on a picture of levels 0–255, root mean square; trained ones are near 1
-_WRITABLE = {
-    "Convolution",
-    "Deconvolution",
-    "BN",
-    "BatchNorm",
-    "Scale",
-    "InnerProduct",
-}  # their tops are no views, and autograd does not need them
 
 
 class CaffeFit(NamedTuple):
@@ -162,7 +154,7 @@ class CaffeNetwork(nn.Module):
         with torch.device("meta"), torch.no_grad():
             self.steps, blobs = self._built(graph)
         self._allocate(device)
-        self.outputs = _unread(graph)
+        self.outputs = unread_blobs(graph)
         self.output = self._output(output, blobs)
         self.num_classes = blobs[self.output].shape[1]
         self._is_map = len(blobs[self.output].shape) == 4
@@ -269,7 +261,7 @@ class CaffeNetwork(nn.Module):
         values = {given.name: _drawn_up(given) for given in graph.inputs}
         blobs = {given.name: Blob(given.shape, Grid("")) for given in graph.inputs}
         pictures, taken = graph.inputs[0].shape[0], dict[str, int]()
-        in_place = _in_place(graph)
+        in_place = in_place_layers(graph)
         steps, fills = [], {}
         for number, text in enumerate(graph.layers):
             bottoms = [blobs[name] for name in text.bottoms]
@@ -503,42 +495,6 @@ class CaffeNetwork(nn.Module):
         return stray(step.text.name, top)
 
 
-def drawn_picture(channels: int, height: int, width: int) -> Tensor:
-    """A picture of 8 × 8 patches of any levels, 0–255; always the same."""
-    drawn = torch.rand(1, channels, 8, 8, generator=torch.Generator().manual_seed(0))
-    return 255 * nn.functional.interpolate(drawn, (height, width))
-
-
-def stray(layer: str, top: Tensor) -> str:
-    """Why a BN's output for `drawn_picture` is not what one for use gives; "" where it may be."""
-    size = float(top.square().mean().sqrt())
-    if size < STRAY:
-        return ""
-    return (
-        f"layer {layer!r} (BN) gives values near ±{size:.3g} on a picture of levels 0–255, where one for use gives "
-        "values near ±1: the weights seem to hold BN as it was trained, without the statistics of the training set, "
-        "which SegNet's compute_bn_statistics.py folds in; if so, the scores mean nothing"
-    )
-
-
-def _in_place(graph: Graph) -> set[int]:
-    """The layers that may write over their bottom: Caffe's do, and nobody else reads it."""
-    maker: dict[str, int] = {}  # of the blob as it is now
-    readers: dict[int, list[int]] = {}
-    for number, layer in enumerate(graph.layers):
-        for bottom in layer.bottoms:
-            if bottom in maker:
-                readers.setdefault(maker[bottom], []).append(number)
-        maker.update(dict.fromkeys(layer.tops, number))
-    return {
-        read[0]
-        for made, read in readers.items()
-        if len(read) == 1
-        and graph.layers[made].type in _WRITABLE
-        and graph.layers[read[0]].bottoms == graph.layers[read[0]].tops
-    }
-
-
 def _drawn_up(given: Input) -> Tensor:
     """An input without numbers.
 
@@ -550,18 +506,6 @@ def _drawn_up(given: Input) -> Tensor:
             f"the input {given.name[:SHOWN]!r} is {times(given.shape)}, more than {MOST_VALUES} values for a picture"
         )
     return torch.empty(given.shape)
-
-
-def _unread(graph: Graph) -> tuple[str, ...]:
-    """The blobs that nobody reads, in the order of their layers."""
-    unread: dict[str, None] = {}
-    for layer in graph.layers:
-        for bottom in layer.bottoms:
-            unread.pop(bottom, None)
-        for top in layer.tops:
-            unread.pop(top, None)
-            unread[top] = None
-    return tuple(unread)
 
 
 def _key(name: str, layers: nn.Module, taken: dict[str, int]) -> str:

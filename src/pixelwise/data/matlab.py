@@ -23,7 +23,7 @@ NAMES = frozenset(
 """Names of arrays, lower case, without _ and -."""
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
-_INSTALL = "pip install 'pixelwise[datasets]'"
+INSTALL = "pip install 'pixelwise[datasets]'"
 _DEPTH = 6  # structures within structures
 
 
@@ -41,7 +41,7 @@ def matlab_variables(path: Path) -> dict[str, Any]:
     try:
         from scipy.io import loadmat
     except ImportError as error:
-        raise DataError(f"{path} is a MATLAB file, which SciPy reads; install it: {_INSTALL}") from error
+        raise DataError(f"{path} is a MATLAB file, which SciPy reads; install it: {INSTALL}") from error
     try:
         held = loadmat(str(path))
     except FileNotFoundError as error:
@@ -118,7 +118,7 @@ def _hdf5(path: Path, max_pixels: int) -> Iterator[tuple[str, NDArray[Any]]]:
     try:
         import h5py
     except ImportError as error:
-        raise DataError(f"{path} is a MATLAB file of version 7.3, which h5py reads; install it: {_INSTALL}") from error
+        raise DataError(f"{path} is a MATLAB file of version 7.3, which h5py reads; install it: {INSTALL}") from error
 
     def within(name: str, item: Any, depth: int) -> Iterator[tuple[str, NDArray[Any]]]:
         if depth == 0 or "MATLAB_sparse" in item.attrs or item.attrs.get("MATLAB_class") in (b"char", "char"):

@@ -32,7 +32,7 @@ _WEAK = frozenset("lab labs".split())  # a laboratory, unless there is a split b
 _SHORT_SPLITS = SPLIT_WORDS | {"tr": "train", "te": "test"}
 _ITEM = re.compile(r"^[a-z]\. +", re.IGNORECASE)  # a. Training Set
 _APART = re.compile(r"([_\-. ]+)")
-_SEPARATORS = re.compile(r"[_\-. ]+")
+SEPARATORS = re.compile(r"[_\-. ]+")
 _BY_LENGTH = sorted(SPLIT_WORDS, key=len, reverse=True)
 _CAMEL = re.compile(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Za-z])(?=\d)|[^A-Za-z]+")
 
@@ -53,7 +53,7 @@ def words_of(name: str) -> tuple[str | None, str | None]:
     split: str | None = None
     weak = False
     splits: list[str] = []
-    for word in _SEPARATORS.split(_joined(_ITEM.sub("", name))):
+    for word in SEPARATORS.split(_joined(_ITEM.sub("", name))):
         for start in _BY_LENGTH:
             rest = word.removeprefix(start)
             if rest == word:

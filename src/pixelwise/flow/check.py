@@ -16,7 +16,8 @@ from pixelwise.data.values.classnames import write_classes as write_table
 from pixelwise.errors import BadOption, DataError
 from pixelwise.flow.convert import Conversion, convert
 from pixelwise.flow.data_sets import layout_of
-from pixelwise.flow.doctor import LabelsFrom, Understanding, understand
+from pixelwise.flow.doctor import understand
+from pixelwise.flow.understanding import LabelsFrom, Understanding
 from pixelwise.report import MARK
 from pixelwise.version import VERSION
 

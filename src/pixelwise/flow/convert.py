@@ -33,7 +33,7 @@ from pixelwise.data.sample import MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics
 from pixelwise.data.values.classnames import write_classes
 from pixelwise.errors import BadOption, DataError
-from pixelwise.flow.doctor import Understanding
+from pixelwise.flow.understanding import Understanding
 from pixelwise.labels import LabelSet, voc_color
 
 Form = Literal["folder", "voc"]

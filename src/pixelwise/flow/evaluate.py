@@ -21,8 +21,10 @@ from pixelwise.data.values.classnames import find_class_names, read_class_names
 from pixelwise.data.values.encoding import outlines_by_name
 from pixelwise.errors import BadOption, DataError, LabelError
 from pixelwise.flow.data_sets import evaluated_split, named, open_named
-from pixelwise.flow.doctor import LabelsFrom, check_command, encoding_of
+from pixelwise.flow.doctor import encoding_of
 from pixelwise.flow.machine import this_machine
+from pixelwise.flow.trained_pictures import TrainedPictures
+from pixelwise.flow.understanding import LabelsFrom, check_command
 from pixelwise.inference.classify import Classification, classify_pictures
 from pixelwise.inference.engine import Wanted
 from pixelwise.inference.evaluate import Evaluation, difference
@@ -38,7 +40,7 @@ from pixelwise.protocols.server_files import (
     write_cityscapes_results,
     write_voc_results,
 )
-from pixelwise.segmenter import Seen, Segmenter, evaluate_pictures
+from pixelwise.segmenter import Segmenter, evaluate_pictures
 
 PARTS = ("test", "val", "all", "train")
 """The parts of a folder, in the order in which an evaluation looks for one."""
@@ -390,7 +392,7 @@ def open_part(
     # a folder's own test or val part was never trained on, whatever its pictures are called
     if split is None and part in ("all", "train"):
         trained = (*segmenter.trained_pictures, *(() if also is None else also.trained_pictures))
-        pairs, name, trained_on = _unseen(pairs, found, Seen(trained), part)
+        pairs, name, trained_on = _unseen(pairs, found, TrainedPictures(trained), part)
     data = PairDataset(pairs, table, folder, name, channels=segmenter.normalization.channels)
     return OpenedPart(part, name, data, by_folder, note, trained_on)
 
@@ -400,7 +402,9 @@ def _pointed(message: str, folder: Path, by_folder: bool) -> str:
     return f"{message}; `{check_command(folder, 'folders')}` lists all faults" if by_folder else message
 
 
-def _unseen(pairs: tuple[Pair, ...], found: Scan, seen: Seen, part: str) -> tuple[tuple[Pair, ...], str, bool]:
+def _unseen(
+    pairs: tuple[Pair, ...], found: Scan, seen: TrainedPictures, part: str
+) -> tuple[tuple[Pair, ...], str, bool]:
     """The pairs that a model was not trained on, what to call them, and whether there are none, so that all stay."""
     same = {pair for pair in pairs if getattr(found.images[pair.image], "digest", "") in seen.digests}
     named = {pair for pair in pairs if pair.name in seen.names} - same

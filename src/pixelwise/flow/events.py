@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.plan import Plan
 from pixelwise.flow.start import Begun
+from pixelwise.flow.understanding import Understanding
 from pixelwise.inference.crf_search import CRFSearch
 from pixelwise.training.loop import Ended, StepLogged, Validated
 

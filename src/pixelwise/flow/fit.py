@@ -24,7 +24,7 @@ from pixelwise.flow.class_folders import (
     window_size,
 )
 from pixelwise.flow.crf_trial import check_asked
-from pixelwise.flow.doctor import LabelsFrom, Understanding, understand
+from pixelwise.flow.doctor import understand
 from pixelwise.flow.events import Planned, Progressed, Started, Tell, Understood
 from pixelwise.flow.machine import Machine, this_machine
 from pixelwise.flow.parts import (
@@ -44,7 +44,6 @@ from pixelwise.flow.staged import DEFAULT as STAGED_MODEL
 from pixelwise.flow.staged import FOLDER as STAGES
 from pixelwise.flow.staged import check_staged, in_stages, stage_runs
 from pixelwise.flow.start import (
-    FIXED_BY_DATA,
     START,
     adopted,
     adopted_by_classifier,
@@ -57,10 +56,11 @@ from pixelwise.flow.start import (
 )
 from pixelwise.flow.train import FitResult as FitResult
 from pixelwise.flow.train import train_stages
+from pixelwise.flow.understanding import LabelsFrom, Understanding
 from pixelwise.labels import LabelSet
 from pixelwise.models import build
 from pixelwise.segmenter import Segmenter
-from pixelwise.training.recipe import Recipe
+from pixelwise.training.recipe import FIXED_BY_DATA, Recipe
 from pixelwise.weights.opening import file_of
 
 DEFAULT_MINUTES = 10.0

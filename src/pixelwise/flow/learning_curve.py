@@ -29,7 +29,7 @@ from pixelwise.data.sample import Dataset, spread
 from pixelwise.errors import BadOption, CheckpointError, DataError
 from pixelwise.files import write_text
 from pixelwise.flow.curve_result import write_results
-from pixelwise.flow.doctor import Understanding, understand
+from pixelwise.flow.doctor import understand
 from pixelwise.flow.doubted import Doubt, judge, uncertainty
 from pixelwise.flow.events import MemberBegan, MemberMeasured, Planned, Progressed, Started, Tell
 from pixelwise.flow.fit import fit
@@ -42,6 +42,7 @@ from pixelwise.flow.run import MODEL, PLAN, STATE, Clock, alone_in, interruptibl
 from pixelwise.flow.start import begin_from, load_start
 from pixelwise.flow.subsets import checked_sizes, default_sizes, judges, nested_orders
 from pixelwise.flow.train import save_model
+from pixelwise.flow.understanding import Understanding
 from pixelwise.metrics import ConfusionMatrix, Scores
 from pixelwise.models import build
 from pixelwise.report.learning_curve import write_curve_report

@@ -11,9 +11,9 @@ from pixelwise.data.folder import PairDataset
 from pixelwise.errors import DataError
 from pixelwise.flow import planner
 from pixelwise.flow.class_folders import ReducedDataset
-from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.machine import Machine
 from pixelwise.flow.plan import Plan
+from pixelwise.flow.understanding import Understanding
 
 SPLITS = {"train": ("train", "all"), "validation": ("val", "train", "all"), "test": ("test",)}
 """The splits of a folder that a plan's part may be of: the first that has all its pictures."""

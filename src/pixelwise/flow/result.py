@@ -11,10 +11,10 @@ import numpy as np
 
 from pixelwise.data.sample import Dataset, Sample, spread
 from pixelwise.files import write_text
-from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.events import CRFTried
 from pixelwise.flow.machine import peak_memory_mebibytes
 from pixelwise.flow.plan import Plan
+from pixelwise.flow.understanding import Understanding
 from pixelwise.inference.classify import Classification, PictureScores
 from pixelwise.inference.evaluate import Evaluation
 from pixelwise.inference.heatmap import class_heatmap

@@ -15,13 +15,14 @@ from pixelwise.errors import BadOption, TrainingError, WeightsError
 from pixelwise.files import replacing, write_text
 from pixelwise.flow.class_folders import BUILDER
 from pixelwise.flow.plan import Plan
+from pixelwise.flow.trained_pictures import TrainedPictures
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import CONVERTED, MODELS, build
-from pixelwise.segmenter import Seen, Segmenter
+from pixelwise.segmenter import Segmenter
 from pixelwise.surgery.transplant import Entry, Transplant, transplant
+from pixelwise.training.recipe import FIXED_BY_DATA
 
 START, START_RECORD = "start.safetensors", "start.json"
-FIXED_BY_DATA = ("num_classes", "in_channels")
 
 
 @dataclass(frozen=True)
@@ -232,7 +233,7 @@ def seen_before(begun: Begun, part: str, pictures: Sequence[tuple[str, str]]) ->
         part: what they are called.
         pictures: (name, digest) of each.
     """
-    seen = Seen(begun.trained_on)
+    seen = TrainedPictures(begun.trained_on)
     same, named = sum(digest in seen.digests for _, digest in pictures), sum(name in seen.names for name, _ in pictures)
     told = ""
     if same:

@@ -63,7 +63,7 @@ def nested_orders(
     """
     n = len(presence)
     most = max((size for size in sizes if size < n), default=n)
-    runs = _runs(alike, max((n - most) // 2, 1))
+    runs = runs_of(alike, max((n - most) // 2, 1))
     times = np.zeros(n, np.int64)  # that a picture was left out
     orders = []
     for repeat in range(repeats):
@@ -96,7 +96,7 @@ def judges(
     return found
 
 
-def _runs(alike: Sequence[int], longest: int) -> list[list[int]]:
+def runs_of(alike: Sequence[int], longest: int) -> list[list[int]]:
     """Pictures that look the same, in order; more than `longest` of them are cut into runs."""
     members: dict[int, list[int]] = {}
     for index, number in enumerate(alike):

@@ -15,7 +15,6 @@ from pixelwise.data.sample import Dataset, spread
 from pixelwise.errors import CheckpointError, TrainingError
 from pixelwise.flow.class_folders import as_trained
 from pixelwise.flow.crf_trial import is_of_trial, try_crf
-from pixelwise.flow.doctor import Understanding
 from pixelwise.flow.events import CRFTried, Progressed, StageBegan, Tell, WeightsTaken
 from pixelwise.flow.machine import Machine
 from pixelwise.flow.parts import Parts, pictures_of
@@ -34,6 +33,7 @@ from pixelwise.flow.run import LOG, MODEL, PLAN, RESULT, STATE, Clock, log_file,
 from pixelwise.flow.staged import is_done, stage_runs
 from pixelwise.flow.start import START, START_RECORD, begin_from, load_start
 from pixelwise.flow.table import OF_PICTURES, OF_PIXELS, TABLE, table_file
+from pixelwise.flow.understanding import Understanding
 from pixelwise.inference.classify import Classification, PictureScores, classify_pictures
 from pixelwise.inference.crf_search import CRFSearch
 from pixelwise.inference.engine import TorchEngine

@@ -25,6 +25,7 @@ from pixelwise.inference.engine import Engine, Predictor, engine_of
 from pixelwise.inference.predict import predict_head
 from pixelwise.inference.tiles import plan_of
 from pixelwise.layers.normalization import Normalization
+from pixelwise.metrics import rounded
 
 
 @dataclass(frozen=True)
@@ -69,15 +70,15 @@ class PictureScores:
         """Plain numbers for JSON, with None for not-a-number; "counted" tells them from scores of pixels."""
         return {
             "counted": "pictures",
-            "picture_accuracy": _number(self.accuracy),
-            "mean_picture_accuracy": _number(self.mean_accuracy),
-            "mean_probability": _number(self.mean_probability),
+            "picture_accuracy": rounded(self.accuracy),
+            "mean_picture_accuracy": rounded(self.mean_accuracy),
+            "mean_probability": rounded(self.mean_probability),
             "classes_left_out": self.classes_left_out,
             "per_class": [
                 {
                     "name": c.name,
-                    "precision": _number(c.precision),
-                    "recall": _number(c.recall),
+                    "precision": rounded(c.precision),
+                    "recall": rounded(c.recall),
                     "pictures": c.pictures,
                 }
                 for c in self.per_class
@@ -250,7 +251,3 @@ def class_of(sample: Sample) -> int:
             f"{sample.name} has a mask of several classes; whole pictures are of one: evaluate it by its mask"
         )
     return value
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)

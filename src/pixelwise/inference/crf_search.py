@@ -59,7 +59,7 @@ from pixelwise.inference.tiles import Window, windows_of
 from pixelwise.labels import LabelSet
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
-from pixelwise.metrics import ConfusionMatrix
+from pixelwise.metrics import ConfusionMatrix, rounded
 from pixelwise.protocols.intervals import difference
 
 Counts = NDArray[np.int64]
@@ -175,12 +175,12 @@ class CRFSearch:
             "parameters": self.parameters.to_record(),
             "steps": self.steps,
             "pictures": self.pictures,
-            "mean_iou_without": _number(self.mean_iou_without),
-            "mean_iou_with": _number(self.mean_iou_with),
-            "gain": _number(self.gain),
-            "interval": [_number(edge) for edge in self.interval],
+            "mean_iou_without": rounded(self.mean_iou_without),
+            "mean_iou_with": rounded(self.mean_iou_with),
+            "gain": rounded(self.gain),
+            "interval": [rounded(edge) for edge in self.interval],
             "helped": self.helped,
-            "tried": [{**setting.to_record(), "mean_iou": _number(value)} for setting, value in self.tried],
+            "tried": [{**setting.to_record(), "mean_iou": rounded(value)} for setting, value in self.tried],
             "note": self.note,
         }
 
@@ -587,7 +587,3 @@ def _one_thread() -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _number(value: float) -> float | None:
-    return None if math.isnan(value) else round(float(value), 6)

@@ -43,7 +43,7 @@ class GraphEngine:
     def __init__(self, network: nn.Module, session: Session, program: str) -> None:
         self.network = network
         self.name = f"{type(network).__name__} in {program}"
-        self._session, self._program = session, program
+        self._session = session
         self._twin = on_meta(network)
         self._sizes: OrderedDict[tuple[int, ...], tuple[str, Head]] = OrderedDict()
 

@@ -30,6 +30,7 @@ from pixelwise.inference.engine import Engine
 from pixelwise.layers.head import Head
 from pixelwise.layers.normalization import Normalization
 from pixelwise.layers.resample import Taps
+from pixelwise.surgery.graph import first_channels
 from pixelwise.surgery.receptive_field import Axis, on_meta, receptive_field
 
 TILE = 1024  # a window's side
@@ -206,12 +207,8 @@ def measured(network: nn.Module) -> Tiling:
     return Tiling(TILE, max(r for r in reach if r is not None), step, extra)
 
 
-def _channels(network: nn.Module) -> int:
-    return next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3)
-
-
 def _first_head(twin: nn.Module, height: int) -> Head:
-    images = torch.empty(1, _channels(twin), height, height, device="meta")
+    images = torch.empty(1, first_channels(twin), height, height, device="meta")
     with torch.no_grad():
         heads: dict[str, Head] = twin.heads(images)  # type: ignore[operator]  # nn.Module says Tensor | Module
     return next(iter(heads.values()))

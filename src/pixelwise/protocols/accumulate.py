@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from pixelwise.errors import BadOption, LabelError, ShapeError
 from pixelwise.labels import VOID, VOID_16, LabelSet
-from pixelwise.metrics import ClassScore, ConfusionMatrix, Scores
+from pixelwise.metrics import ClassScore, ConfusionMatrix, Scores, rounded
 
 Sums = NDArray[np.float64]
 Maps = NDArray[Any] | Mapping[str, NDArray[Any]]
@@ -106,9 +106,9 @@ class ProtocolScores(Scores):
             "note": self.note,
             "pictures": self.pictures,
             **super().to_record(),
-            **{name: _number(value) for name, value in self.extra.items()},
+            **{name: rounded(value) for name, value in self.extra.items()},
             **{
-                table: {name: _number(value) for name, value in values.items()} for table, values in self.tables.items()
+                table: {name: rounded(value) for name, value in values.items()} for table, values in self.tables.items()
             },
         }
 
@@ -432,7 +432,3 @@ def ratio(above: Sums, below: Sums, epsilon: float = 0.0) -> Sums:
     found: Sums = np.full(np.broadcast(above, below).shape, np.nan)
     np.divide(above, below, out=found, where=below > 0)
     return found
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else round(float(value), 6)

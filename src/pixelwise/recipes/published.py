@@ -14,14 +14,13 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from pixelwise.errors import BadOption, CheckpointError, UnknownName, unknown_name
 from pixelwise.files import write_text
-from pixelwise.training.recipe import Rate, Recipe
+from pixelwise.training.recipe import FIXED_BY_DATA, Rate, Recipe
 
 if TYPE_CHECKING:
     from pixelwise.layers.normalization import Normalization
 
 FORMAT = 1
 BIASES = Rate(parameters="*.bias", rate=2, decay=0)  # Caffe's usual lr_mult 1 and 2, decay_mult 1 and 0
-FIXED_BY_DATA = ("num_classes", "in_channels")  # options of networks that the data and its normalization decide
 
 
 class _Record(BaseModel):

@@ -10,7 +10,8 @@ from markupsafe import Markup, escape
 
 from pixelwise.errors import DataError
 from pixelwise.report.html import render, write_page
-from pixelwise.report.plots import nice_ticks
+from pixelwise.report.plots import Point, nice_ticks
+from pixelwise.report.thumbnails import picture_uri
 
 CURVE = "learning_curve.json"
 MOST_PLOTS = 40  # classes with a plot of their own
@@ -19,7 +20,6 @@ LEAST_CROPS = 600  # below, a network is far from what it could learn, from few 
 LISTED = 30  # doubted or unlabelled pictures in a table
 HOW_IT_ENDED = {"finished": "Finished", "budget": "Ended with its time", "interrupted": "Interrupted"}
 
-Point = tuple[float, float]
 Band = tuple[float, float, float]  # x, low, high
 Line = tuple[str, str, str, Sequence[Point]]  # name, color, dashes, points
 
@@ -72,8 +72,6 @@ def write_curve_report(run: Path) -> Path:
     Raises:
         DataError: learning_curve.json cannot be read, or the page cannot be written.
     """
-    from pixelwise.report.page import picture_uri  # that module shows runs of all kinds, and so this page, too
-
     path = run / CURVE
     try:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

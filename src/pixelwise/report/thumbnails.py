@@ -4,6 +4,8 @@ Everything is reduced before it is mixed or colored, so that a picture of 24 meg
 decoding.
 """
 
+import io
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -15,6 +17,7 @@ from pixelwise.inference.pictures import displayable
 from pixelwise.labels import VOID, Color, LabelSet, voc_color
 from pixelwise.report.html import as_uri, encoded
 
+LONGEST_SIDE = 1100  # pixels of an inlined picture: more than a page shows
 STANDING_OUT = ((255, 40, 40), (255, 0, 255), (0, 255, 255), (255, 255, 0), (255, 255, 255))
 FEW = 0.02  # share of a thumbnail up to which wrong pixels are drawn larger than they are
 QUALITIES = (80, 65, 45, 25, 12)  # of JPEGs, the best first
@@ -107,3 +110,32 @@ def drawing_uri(picture: NDArray[np.uint8], most: int) -> str:
     """A picture (h, w, 3) of few colors as a PNG in a data URI; as a JPEG where it turns out to be no such picture."""
     content = encoded(Image.fromarray(picture), "PNG", optimize=True)
     return as_uri(content, "image/png") if len(content) <= most else photo_uri(picture, most)
+
+
+def picture_uri(run: Path, name: str | None) -> str | None:
+    """A picture of the run folder as a data URI; None where it is missing, unreadable or outside the folder.
+
+    Pictures longer than LONGEST_SIDE are reduced: masks (PNG) by nearest, so that no color is invented.
+    """
+    if not name:
+        return None
+    path = run / name
+    try:
+        if not path.resolve().is_relative_to(run.resolve()):
+            return None
+        content = path.read_bytes()
+        with Image.open(io.BytesIO(content)) as image:
+            kind = image.format or ""
+            if kind not in ("PNG", "JPEG", "WEBP", "GIF"):
+                return None
+            if max(image.size) > LONGEST_SIDE:
+                ratio = LONGEST_SIDE / max(image.size)
+                size = (max(1, round(image.width * ratio)), max(1, round(image.height * ratio)))
+                exact = kind == "PNG"
+                reduced = image.resize(size, Image.Resampling.NEAREST if exact else Image.Resampling.LANCZOS)
+                content = encoded(reduced, kind)
+            else:
+                image.verify()
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return None
+    return as_uri(content, f"image/{kind.lower()}")

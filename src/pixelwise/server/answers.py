@@ -12,7 +12,7 @@ from PIL import Image as PillowImage
 
 from pixelwise.inference.pictures import confidence_png, palette_png
 from pixelwise.inference.pictures import overlay as drawn_overlay
-from pixelwise.segmenter import Prediction
+from pixelwise.inference.prediction import Prediction
 from pixelwise.server.refusals import Refusal
 
 QUICK = 1  # zlib's level for pictures of many colors: four times as quick as 6, a tenth larger

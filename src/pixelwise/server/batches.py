@@ -14,9 +14,10 @@ from torch import Tensor
 from pixelwise.data.sample import adapt_channels
 from pixelwise.inference.engine import Engine, Precision
 from pixelwise.inference.predict import predict_image
+from pixelwise.inference.prediction import Prediction
 from pixelwise.inference.tiles import windows_of
 from pixelwise.layers.head import Head
-from pixelwise.segmenter import Prediction, Segmenter
+from pixelwise.segmenter import Segmenter
 
 
 class _Known:

@@ -19,7 +19,7 @@ import torch
 from numpy.typing import NDArray
 
 from pixelwise.errors import BadOption, PixelwiseError
-from pixelwise.segmenter import Prediction
+from pixelwise.inference.prediction import Prediction
 from pixelwise.server.models import ServedModel
 from pixelwise.server.options import Options
 from pixelwise.server.pictures import decode

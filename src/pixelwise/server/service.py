@@ -15,7 +15,7 @@ from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import PixelwiseError
 from pixelwise.flow.machine import this_machine
 from pixelwise.inference.engine import Precision
-from pixelwise.segmenter import Prediction
+from pixelwise.inference.prediction import Prediction
 from pixelwise.server.batches import fit_together, predict_together
 from pixelwise.server.corrections import Corrections
 from pixelwise.server.jobs import Job, Jobs

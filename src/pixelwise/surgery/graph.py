@@ -28,6 +28,8 @@ CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 FOLLOWED = (nn.Identity, nn.LayerNorm, nn.Dropout, nn.Dropout2d)  # and activations, with a forward of their own
 FAR = 2**8 * 3**2 * 5 * 7  # pixels on the meta device; nearly all strides that networks have divide it
 LARGEST, LARGEST_DENOMINATOR = 2048, 16  # of strides as fractions
+LISTED = 8  # parts that an error lists
+_ARRAY = "__array_struct__"  # what NumPy asks for first of all that is no array
 ROUNDS = 4  # in which other strides are found
 EMPTY_FAR = 2**8 * 3**2  # where a network may fill memory with something of the map's size, in a batch of no pictures
 
@@ -186,6 +188,8 @@ class _Known(fx.Proxy):
     """A proxy whose value is known where Python needs it: a truth, a length, an index."""
 
     def __getattr__(self, name: str) -> "_KnownAttribute":
+        if name == _ARRAY:
+            raise _of_numpy(self)
         return _KnownAttribute(self, name)
 
     @property
@@ -213,6 +217,19 @@ class _Known(fx.Proxy):
 
     def __float__(self) -> float:
         return float(self.value)
+
+
+def _of_numpy(proxy: _Known) -> SurgeryError:
+    """Why a value that NumPy was given cannot be followed."""
+    assert isinstance(proxy.tracer, _Tracer)
+    network = proxy.tracer.root
+    parts = [name for name, _ in network.named_children()]
+    more = f" and {len(parts) - LISTED} more" if len(parts) > LISTED else ""
+    return SurgeryError(
+        f"{type(network).__name__} cannot be followed: expected steps of torch alone, found that it hands "
+        f"{'a tensor' if isinstance(value(proxy.node), Tensor) else 'the size of a map'} to NumPy; pass the part of it "
+        f"that makes the map (its parts: {', '.join(parts[:LISTED])}{more})"
+    )
 
 
 class _KnownAttribute(_Known, fx.proxy.Attribute):

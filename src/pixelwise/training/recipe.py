@@ -9,6 +9,7 @@ from pixelwise.data.augmentation import Augmentation
 from pixelwise.errors import BadOption, unknown_name
 
 Precision = Literal["fp32", "bf16"]
+FIXED_BY_DATA = ("num_classes", "in_channels")  # options of networks that the data and its normalization decide
 
 
 class HeadLoss(BaseModel):

@@ -29,11 +29,11 @@ from torch import Tensor
 
 from pixelwise.caffe.caffemodel import CaffeLayer, CaffeWeights, read_caffemodel
 from pixelwise.errors import DataError, WeightsError
+from pixelwise.surgery.transplant_layers import WRAPPERS
 from pixelwise.weights.formats import Kind, Tensors
 
 SUFFIXES: dict[str, Kind] = {".caffemodel": "caffe", ".pth": "torch", ".pt": "torch", ".safetensors": "torch"}
 INNER = ("state_dict", "model_state_dict", "model_state", "model")  # where programs that train put the weights
-WRAPPERS = ("module.", "_orig_mod.")  # what DataParallel and torch.compile put before every name
 
 _PARTS = {
     "BatchNorm": ("running_mean", "running_var"),

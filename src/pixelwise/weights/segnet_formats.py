@@ -31,7 +31,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pixelwise.caffe.network import drawn_picture, stray
+from pixelwise.caffe.bn_doubt import drawn_picture, stray
 from pixelwise.weights.fcn_formats import less
 from pixelwise.weights.formats import Tensors, WeightFormat, by_leaf, filters_of, no_doubt
 

@@ -18,8 +18,9 @@ from pixelwise.data import open_dataset
 from pixelwise.data.answers import Answers
 from pixelwise.data.find import find_layout
 from pixelwise.data.hha import hha
-from pixelwise.data.sets import nyud as module
-from pixelwise.data.sets.nyud import COLOR_CAMERA, NAMES, NAMES_4, NAMES_13, label_set
+from pixelwise.data.sets import nyud_pictures as module
+from pixelwise.data.sets.nyud import NAMES, NAMES_4, NAMES_13, label_set
+from pixelwise.data.sets.nyud_pictures import COLOR_CAMERA
 from pixelwise.errors import BadOption, DataError, LabelError
 from pixelwise.flow.check import look_at
 from pixelwise.flow.convert import convert

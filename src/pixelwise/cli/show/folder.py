@@ -10,7 +10,7 @@ from rich.text import Text
 
 if TYPE_CHECKING:
     from pixelwise.data.layout import Fault
-    from pixelwise.flow.doctor import Understanding
+    from pixelwise.flow.understanding import Understanding
 
 MOST_CLASSES = 40  # rows of the table of classes
 

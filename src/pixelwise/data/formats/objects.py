@@ -29,7 +29,7 @@ from pixelwise.data.decode import decode_mask, image_info
 from pixelwise.data.formats.finding import counted, into_splits, is_background, split_of_directory, unique_names
 from pixelwise.data.layout import Fault, Layout, normal, pictures_below
 from pixelwise.data.sample import DrawnMask, Pair
-from pixelwise.data.words import IMAGE_WORDS, MASK_WORDS, SPLIT_WORDS
+from pixelwise.data.words import IMAGE_WORDS, MASK_WORDS, SEPARATORS, SPLIT_WORDS
 from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet
 
@@ -37,7 +37,6 @@ _NO_CLASS = MASK_WORDS | frozenset(
     "object objects obj instance instances inst ids id no nr part roi rois number num".split()
 )
 _DRAWN_AGAIN = frozenset("color colour colored coloured rgb watershed overlay vis viz preview".split())
-_SEPARATORS = re.compile(r"[_\-. ]+")
 _LOOKED_AT = 2  # pictures whose files are read before the layout is believed
 
 
@@ -278,7 +277,7 @@ def _by_stem(root: Path, pictures: Mapping[Path, tuple[Path, ...]]) -> _Found | 
         image_files = [file for d, files in pictures.items() if not _is_for(d, root, MASK_WORDS) for file in files]
     else:  # side by side: what has a word for masks in its name
         every = [file for files in pictures.values() for file in files]
-        mask_files = [file for file in every if MASK_WORDS & set(_SEPARATORS.split(normal(file.stem).lower()))]
+        mask_files = [file for file in every if MASK_WORDS & set(SEPARATORS.split(normal(file.stem).lower()))]
         image_files = [file for file in every if file not in set(mask_files)]
     stems: dict[str, list[Path]] = {}
     for file in image_files:
@@ -310,7 +309,7 @@ def _longest_start(name: str, stems: Mapping[str, Any]) -> str | None:
     """The longest stem that a name begins with, up to a separator or the end."""
     if name in stems:
         return name
-    ends = [match.start() for match in _SEPARATORS.finditer(name)]
+    ends = [match.start() for match in SEPARATORS.finditer(name)]
     return next((name[:end] for end in reversed(ends) if name[:end] in stems), None)
 
 
@@ -324,7 +323,7 @@ def _with_classes(files: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:
     """Each file with the words of its rest that are neither numbers nor words for masks."""
     found = []
     for file, rest in files:
-        words = [word for word in _SEPARATORS.split(rest) if word and not word.isdigit()]
+        words = [word for word in SEPARATORS.split(rest) if word and not word.isdigit()]
         words = [re.sub(r"(?<=[^\W\d_])\d+$", "", word) for word in words]
         found.append((file, " ".join(word for word in words if word.lower() not in _NO_CLASS)))
     return found
@@ -333,7 +332,7 @@ def _with_classes(files: Iterable[tuple[Path, str]]) -> list[tuple[Path, str]]:
 def _is_for(directory: Path, root: Path, words: frozenset[str]) -> bool:
     """Whether a directory, or one above it up to the root, has one of these names; words for splits do not count."""
     for part in directory.relative_to(root).parts:
-        own = [word for word in _SEPARATORS.split(normal(part).lower()) if word and word not in SPLIT_WORDS.keys()]
+        own = [word for word in SEPARATORS.split(normal(part).lower()) if word and word not in SPLIT_WORDS.keys()]
         if own and all(word in words for word in own):
             return True
     return False

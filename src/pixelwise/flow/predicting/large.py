@@ -63,8 +63,8 @@ def predict_large(
 ) -> LargePrediction:
     """Segment a TIFF of any size into files.
 
-    Memory does not grow with the picture's height, and with its width only by some bands of rows: 20 000 × 20 000
-    pixels of RGB take less than 2 GiB with a narrow U-Net (`benchmarks/gigapixel.py`). A smaller tile takes less.
+    Memory does not grow with the picture's height, and with its width only by some bands of rows
+    (`benchmarks/gigapixel.py`). A smaller tile takes less.
 
     Args:
         files: {kind: file}, the kinds of `SUFFIXES`.

@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from pixelwise.data.decode import IMAGE_EXTENSIONS, decode_image, image_info
 from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import BadOption, DataError, PixelwiseError
+from pixelwise.flow.predicting.cores import cores
 from pixelwise.flow.predicting.inputs import KINDS, VIDEOS, Picture, notes_of
 from pixelwise.flow.predicting.overlap import BYTES, Overlapped
 from pixelwise.flow.predicting.predicted import Outcome
 from pixelwise.flow.predicting.tables import AREAS, COCO, Entry, Tables, frame_name
 from pixelwise.flow.predicting.video import Video, filling, writing
 from pixelwise.inference.coco import annotations
-from pixelwise.segmenter import Prediction, Segmenter
+from pixelwise.inference.prediction import Prediction
+from pixelwise.segmenter import Segmenter
 
 MAPS = ("confidence", "entropy", "uncertainty")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what no other file will get over either
@@ -95,18 +97,24 @@ class Run:
         self._progress(self._done, max(self._total, self._done))
 
     def _pictures(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        stages = Overlapped(self._weigh, self._read, self._work, self._write)
-        for job, found in stages.outcomes(jobs):
-            if isinstance(found, Exception):
-                outcome = _failed(job, found)
-            else:
-                entry, notes = found
-                self._tables.add([entry])
-                outcome = Outcome(
-                    job.picture.path, job.picture.name, "written", entry.size, notes=notes, results=job.files
-                )
-            self._count(1)
-            yield outcome
+        with cores() as shared:
+
+            def work(job: Job, pixels: NDArray[Any]) -> Prediction:
+                shared.share(pixels.shape[0] * pixels.shape[1])
+                return self._predict(pixels, job.picture.path.stem)
+
+            stages = Overlapped(self._weigh, self._read, work, self._write)
+            for job, found in stages.outcomes(jobs):
+                if isinstance(found, Exception):
+                    outcome = _failed(job, found)
+                else:
+                    entry, notes = found
+                    self._tables.add([entry])
+                    outcome = Outcome(
+                        job.picture.path, job.picture.name, "written", entry.size, notes=notes, results=job.files
+                    )
+                self._count(1)
+                yield outcome
 
     def _weigh(self, job: Job) -> int:
         """Bytes of the picture, its labels and its maps."""
@@ -124,9 +132,6 @@ class Run:
     def _read(self, job: Job) -> NDArray[Any]:
         limit = {} if self._max_pixels is None else {"max_pixels": self._max_pixels}
         return decode_image(job.picture.path, **limit)
-
-    def _work(self, job: Job, pixels: NDArray[Any]) -> Prediction:
-        return self._predict(pixels, job.picture.path.stem)
 
     def _predict(self, pixels: NDArray[Any], name: str) -> Prediction:
         maps: dict[str, Any] = {"entropy": True} if "entropy" in self._asked else {}
