@@ -5,7 +5,9 @@ import itertools
 import threading
 
 import pytest
+import torch
 
+from pixelwise.flow.predicting.cores import SMALL, cores
 from pixelwise.flow.predicting.overlap import AHEAD, Overlapped
 
 
@@ -91,3 +93,17 @@ def test_an_interrupted_work_ends_the_threads():
     with pytest.raises(KeyboardInterrupt):
         list(stages(work=work, size=1).outcomes(range(100)))
     assert threading.active_count() == before
+
+
+def test_small_pictures_leave_a_core_to_files_and_large_ones_have_all():
+    torch.set_num_threads(3)
+    with cores() as shared:
+        shared.share(SMALL + 1)
+        assert torch.get_num_threads() == 3
+        shared.share(SMALL)
+        assert torch.get_num_threads() == 2
+    assert torch.get_num_threads() == 3
+    torch.set_num_threads(1)
+    with cores() as shared:
+        shared.share(1)
+        assert torch.get_num_threads() == 1
