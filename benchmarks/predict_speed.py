@@ -17,6 +17,7 @@ With `--trained`, labels of each engine and precision on the pictures of FOLDER 
 """
 
 import argparse
+import functools
 import statistics
 import tempfile
 import time
@@ -52,12 +53,13 @@ class Foreign(nn.Module):
         return {"logits": Head(self.network(images), Resampling.identity((images.shape[-2], images.shape[-1])))}
 
 
-def declare_missing_operators() -> None:
-    """The declarations of operators of torchvision that lie in a library which does not load here."""
+@functools.cache
+def declare_missing_operators() -> torch.library.Library:
+    """The operators of torchvision whose library does not load here, declared as long as somebody holds this."""
     library = torch.library.Library("torchvision", "DEF")
     for name in ("nms", "qnms"):
         library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-    globals()["_kept"] = library  # it is undone when nobody holds it
+    return library
 
 
 def networks(picture: np.ndarray, name: str) -> tuple[nn.Module, Scores, str]:

@@ -106,10 +106,10 @@ class PyramidPooling(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """The concatenation [map, bins 6, 3, 2, 1]."""
         height, width = features.shape[-2:]
-        maps = [features]
+        maps, plain = [features], features.contiguous()  # matrix products copy channels-last maps one by one
         for number, level in zip(self.bins, self.levels.values(), strict=True):
             interp = Resampling.align_corners((number, number), (height, width))
-            maps.append(interp.apply(level(self.pool(features, number))).to(features.dtype))
+            maps.append(interp.apply(level(self.pool(plain, number))).to(features.dtype))
         return torch.cat(maps, 1)
 
 
