@@ -30,9 +30,9 @@ ROOT = Path(__file__).parents[2]
 SOAK = bool(os.environ.get("PIXELWISE_SOAK"))
 SIZES = [(1, 1), (70, 33)]
 NOT_A_GRAPH = {"crfrnn_fcn8s"}
-# following a deep network takes half a minute: here cropping after a deconvolution;
+# following a deep network takes half a minute: here cropping after a deconvolution, and pools that keep their places;
 # tests/flow/test_export.py has a U-Net, tests/layers/test_resample_graph.py each way to resample, the soak all networks
-USUAL = ["fcn32s_alexnet"]
+USUAL = ["fcn32s_alexnet", "segnet_basic"]
 ALL = [name for name in MODELS if name not in NOT_A_GRAPH]
 
 

@@ -101,6 +101,18 @@ def test_unpooling_puts_maxima_back():
         assert torch.equal(max_unpool(pooled, places, size), naive_pool_and_unpool(values))
 
 
+def test_what_exports_follow_pools_and_unpools_the_same(monkeypatch):
+    for size in ((1, 1), (2, 1), (4, 6), (5, 3), (1, 7), (9, 8)):
+        values = torch.randn(2, 3, *size).relu() - 0.5  # with ties
+        pooled, places = max_pool(values)
+        expected = max_unpool(pooled, places, size)
+        with monkeypatch.context() as exporting:
+            exporting.setattr(torch.compiler, "is_exporting", lambda: True)
+            found, windows = max_pool(values)
+            assert torch.equal(found, pooled)
+            assert torch.equal(max_unpool(found, windows, size), expected)
+
+
 def test_unpooling_equals_torch_and_its_gradient():
     values = torch.randn(2, 3, 9, 7)
     pooled, places = max_pool(values)

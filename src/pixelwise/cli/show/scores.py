@@ -1,7 +1,7 @@
 """What `evaluate` shows: scores, measures beside them, two models compared."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -177,29 +177,25 @@ def score_of(scores: Any) -> float:
 
 def picture_table(scores: Any, labels: "LabelSet | None") -> Table:
     """Pictures, precision and recall of each class, by picture."""
-    table = Table(box=None, pad_edge=False, header_style="dim")
-    table.add_column("")
-    table.add_column("class")
-    for name in ("pictures", "precision", "recall"):
-        table.add_column(name, justify="right")
-    for i, row in enumerate(scores.per_class):
-        red, green, blue = labels.palette[i] if labels is not None else (0, 0, 0)
-        swatch = Text("  ", style=f"on rgb({red},{green},{blue})") if labels is not None else Text("")
-        cells = ("–" if math.isnan(v) else f"{v:.3f}" for v in (row.precision, row.recall))
-        table.add_row(swatch, escape(row.name), str(row.pictures), *cells)
-    return table
+    return _class_table(scores, labels, ("pictures", "precision", "recall"))
 
 
 def score_table(scores: Any, labels: "LabelSet | None") -> Table:
     """IoU, precision and recall of each class, by pixel."""
+    return _class_table(scores, labels, ("IoU", "precision", "recall"))
+
+
+def _class_table(scores: Any, labels: "LabelSet | None", columns: Sequence[str]) -> Table:
+    """A row a class: its color, its name, and what it has under each column's name."""
     table = Table(box=None, pad_edge=False, header_style="dim")
     table.add_column("")
     table.add_column("class")
-    for name in ("IoU", "precision", "recall"):
+    for name in columns:
         table.add_column(name, justify="right")
     for i, row in enumerate(scores.per_class):
         red, green, blue = labels.palette[i] if labels is not None else (0, 0, 0)
         swatch = Text("  ", style=f"on rgb({red},{green},{blue})") if labels is not None else Text("")
-        cells = ("–" if math.isnan(v) else f"{v:.3f}" for v in (row.iou, row.precision, row.recall))
+        values = (getattr(row, name.lower()) for name in columns)
+        cells = (str(v) if isinstance(v, int) else "–" if math.isnan(v) else f"{v:.3f}" for v in values)
         table.add_row(swatch, escape(row.name), *cells)
     return table

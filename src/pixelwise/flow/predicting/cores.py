@@ -9,8 +9,8 @@ SMALL = 2**15
 """Pixels of a picture up to which one core is left to reading and writing.
 
 A network's threads wait for each other at the end of each layer. Where one of them has lost its core to a file that is
-written, all wait, and a small picture has many short layers: with a thread less it is done sooner
-(`benchmarks/predict_folder.py`). A large picture is worth all cores.
+written, all wait, and a small picture has many short layers: with a thread less it is done sooner (timed by hand, in
+benchmarks/RESULTS.md under `predict_folder.py`). Where large pictures begin was chosen, not measured.
 """
 
 
