@@ -149,8 +149,9 @@ class LabelSet:
     def _classes_of_bytes(self, values: NDArray[np.uint8]) -> ClassMap | None:
         """`to_classes` of fewer than 255 classes, in one pass; None where a value stands in no row."""
         if self._stands_for_itself and values.ndim == 2:
-            following: NDArray[np.uint8] = values + np.uint8(1)  # void, 255, becomes 0
-            return None if following.max() > self.num_classes else values.copy()
+            # void, 255, becomes 0
+            following: NDArray[np.uint8] = values + np.uint8(1) if VOID in self.table else values
+            return None if following.max() > self.num_classes - (VOID not in self.table) else values.copy()
         import cv2  # loaded with the decoder in any case; the label sets alone do without
 
         classes = np.asarray(cv2.LUT(values, self._byte_table), np.uint8)
@@ -158,8 +159,8 @@ class LabelSet:
 
     @cached_property
     def _stands_for_itself(self) -> bool:
-        """Each class's number is its value in the file, 255 is void, and there is no other value."""
-        return dict(self.table) == {**{cls: cls for cls in range(self.num_classes)}, VOID: VOID}
+        """Each class's number is its value in the file, 255 is void or nothing, and there is no other value."""
+        return {**self.table, VOID: VOID} == {**{cls: cls for cls in range(self.num_classes)}, VOID: VOID}
 
     @cached_property
     def _byte_table(self) -> NDArray[np.uint8]:

@@ -34,6 +34,18 @@ def inserted(png, kind, content):
     return png[:33] + chunk + png[33:]
 
 
+def of_rows(rows, *, color=3, interlaced=0):
+    """A PNG of 53 × 37 whose deflated bytes are these."""
+    chunks = [
+        (b"IHDR", struct.pack(">IIBBBBB", 53, 37, 8, color, 0, 0, interlaced)),
+        (b"PLTE", bytes(768)),
+        (b"IDAT", zlib.compress(rows)),
+        (b"IEND", b""),
+    ]
+    packed = (struct.pack(">I", len(c)) + kind + c + struct.pack(">I", zlib.crc32(kind + c)) for kind, c in chunks)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(packed)
+
+
 class TestJPEG:
     @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}, {"subsampling": 1}])
     @pytest.mark.parametrize("quality", [30, 95])
@@ -109,3 +121,31 @@ class TestPNG:
         taller += struct.pack(">I", zlib.crc32(taller[12:29])) + data[33:]
         found = png_numbers(taller)
         assert found is None
+
+    @pytest.mark.parametrize("first", [0, 1])
+    def test_filtered_rows_of_a_palette_are_read_too(self, first):
+        filters = np.array([first, *RANDOM.integers(0, 5, 36)])
+        rows = b""
+        for i, kind in enumerate(filters):
+            here, above = (NUMBERS[j].astype(int) if j >= 0 else np.zeros(53, int) for j in (i, i - 1))
+            left, corner = np.r_[0, here[:-1]], np.r_[0, above[:-1]]
+            guess = left + above - corner
+            distances = np.abs(np.stack([guess - left, guess - above, guess - corner]))
+            paeth = np.choose(distances.argmin(0), [left, above, corner])
+            expected = [0, left, above, (left + above) // 2, paeth][kind]
+            rows += bytes([kind]) + ((here - expected) % 256).astype(np.uint8).tobytes()
+        assert np.array_equal(png_numbers(of_rows(rows)), NUMBERS)
+
+    def test_an_interlaced_palette_is_read_too(self):
+        passes = [(0, 0, 8, 8), (0, 4, 8, 8), (4, 0, 8, 4), (0, 2, 4, 4), (2, 0, 4, 2), (0, 1, 2, 2), (1, 0, 2, 1)]
+        rows = b"".join(
+            b"\0" + row.tobytes() for top, left, down, across in passes for row in NUMBERS[top::down, left::across]
+        )
+        assert np.array_equal(png_numbers(of_rows(rows, interlaced=1)), NUMBERS)
+
+    def test_a_palettes_rows_that_are_too_few_give_nothing_and_further_ones_do_not_count(self):
+        rows = b"".join(b"\0" + row.tobytes() for row in NUMBERS)
+        assert np.array_equal(png_numbers(of_rows(rows)), NUMBERS)
+        assert png_numbers(of_rows(rows[:-1])) is None
+        assert png_numbers(of_rows(b"\7" + rows[1:])) is None  # there is no filter 7
+        assert np.array_equal(png_numbers(of_rows(rows + bytes(1 << 20))), NUMBERS)

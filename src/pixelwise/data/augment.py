@@ -11,7 +11,7 @@ alike. What may vary is an `Augmentation`.
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache, cached_property, partial
+from functools import cache, cached_property, lru_cache, partial
 from typing import Any, NamedTuple
 
 import cv2
@@ -85,15 +85,22 @@ class _Span(NamedTuple):
     mirrored: bool
     offset: float
 
-    def nearest(self, resized: int, length: int) -> NDArray[np.intp]:
-        """(resized,) which of `length` pixels of the part is nearest to each pixel of the resized part."""
-        places = ((np.arange(resized) + 0.5) / self.factor).astype(np.intp)
-        return np.minimum(places, length - 1)
+    def resized(self, length: int) -> int:
+        """How many pixels `length` of the source become, one at least."""
+        return max(round(length * self.factor), 1)
 
     @property
     def shown(self) -> slice:
         """The pixels of the resized part that lie in the crop."""
         return slice(max(self.skipped, 0), max(self.skipped + self.side, 0))
+
+    @property
+    def nearest(self) -> tuple[int, int, int, float, int, int, bool]:
+        """What `crop_kernels.nearest` needs to know of an axis."""
+        first, behind = max(self.skipped, 0), max(self.skipped + self.side, 0)
+        resized = self.resized(self.stop - self.start) if self.stop > self.start else 0
+        count = max(min(behind, resized) - first, 0)
+        return self.borders(count)[0], count, first, self.factor, self.start, self.stop, self.mirrored
 
     def borders(self, shown: int) -> tuple[int, int]:
         """Pixels of padding before and behind those `shown`, in the crop's order."""
@@ -173,14 +180,20 @@ def looked_up(
 
 
 def standardized(
-    pixels: NDArray[Any], mean: NDArray[np.float32], deviation: NDArray[np.float32], out: NDArray[np.float32]
+    pixels: NDArray[Any], mean: tuple[float, ...], deviation: tuple[float, ...], out: NDArray[np.float32]
 ) -> None:
-    """Write (pixel − mean) / deviation, each (C,) float32, into `out` for pixels (h, w, C)."""
+    """Write (pixel − mean) / deviation, each of C values, into `out` (h, w, C) float32 for pixels (h, w, C)."""
     from pixelwise.data.lookup_kernels import standardize  # numba takes a while to load
 
     height, width, channels = pixels.shape
     row = height, width * channels
-    standardize(pixels.reshape(row), np.tile(mean, width), np.tile(deviation, width), out.reshape(row))
+    standardize(pixels.reshape(row), _repeated(mean, width), _repeated(deviation, width), out.reshape(row))
+
+
+@lru_cache(64)
+def _repeated(values: tuple[float, ...], width: int) -> NDArray[np.float32]:
+    """(width · C,) the values for each pixel of a row."""
+    return np.tile(np.asarray(values, np.float32), width)
 
 
 def _linear(a: Augmentation, source: Size, random: np.random.Generator) -> NDArray[np.float64]:
@@ -353,7 +366,10 @@ def _warp(
         return np.stack(planes, -1)
     warped: NDArray[Any]
     if isinstance(place, tuple):
-        warped = _resized(array, *place, interpolation, fill)
+        if interpolation == cv2.INTER_NEAREST:
+            warped = _nearest(array, *place, fill[0])
+        else:
+            warped = _resized(array, *place, fill)
     elif place.ndim == 3:
         warped = cv2.remap(array, place[0], place[1], interpolation, borderMode=cv2.BORDER_CONSTANT, borderValue=fill)
     else:
@@ -363,18 +379,14 @@ def _warp(
     return warped.reshape(*size, channels) if array.ndim == 3 else warped
 
 
-def _resized(
-    array: NDArray[Any], rows: _Span, columns: _Span, interpolation: int, fill: tuple[float, ...]
-) -> NDArray[Any]:
-    """The rows and columns of `array` that a crop shows, resized, cut, mirrored and padded."""
+def _resized(array: NDArray[Any], rows: _Span, columns: _Span, fill: tuple[float, ...]) -> NDArray[Any]:
+    """The rows and columns of `array` that a crop shows, by bilinear interpolation, cut, mirrored and padded."""
     part = array[rows.start : rows.stop, columns.start : columns.stop]
     if part.size and (rows.factor != 1 or columns.factor != 1):
-        height, width = (max(round(n * span.factor), 1) for n, span in zip(part.shape, (rows, columns), strict=False))
-        if interpolation == cv2.INTER_NEAREST:  # OpenCV's rounds the factors to whole sizes, or takes the pixel before
-            part = _taken(part, rows.nearest(height, part.shape[0]), columns.nearest(width, part.shape[1]))
-        else:  # the factors are exact without a size, which a part too small to keep a pixel needs
-            size = (width, height) if min(height, width) == 1 else None
-            part = cv2.resize(part, size, fx=columns.factor, fy=rows.factor, interpolation=interpolation)
+        height, width = rows.resized(part.shape[0]), columns.resized(part.shape[1])
+        # the factors are exact without a size, which a part too small to keep a pixel needs
+        size = (width, height) if min(height, width) == 1 else None
+        part = cv2.resize(part, size, fx=columns.factor, fy=rows.factor, interpolation=cv2.INTER_LINEAR)
     part = part[rows.shown, columns.shown]
     if part.size == 0:  # nothing of it lies in the crop
         return cv2.copyMakeBorder(array[:1, :1], 0, rows.side, 0, columns.side, cv2.BORDER_CONSTANT, value=fill)[1:, 1:]
@@ -387,12 +399,16 @@ def _resized(
     return part
 
 
-def _taken(part: NDArray[Any], rows: NDArray[np.intp], columns: NDArray[np.intp]) -> NDArray[Any]:
-    """`part[rows][:, columns]`; columns of a map are taken as rows of what is turned, a quarter of the time."""
-    if part.ndim == 2 and part.dtype == np.uint8:
-        turned: NDArray[Any] = cv2.transpose(cv2.transpose(part[rows])[columns])
-        return turned
-    return part[rows].take(columns, axis=1)
+def _nearest(array: NDArray[Any], rows: _Span, columns: _Span, fill: float) -> NDArray[Any]:
+    """The same of (H, W) by the nearest pixel.
+
+    OpenCV's rounds the factors to whole sizes, or takes the pixel before.
+    """
+    from pixelwise.data.crop_kernels import nearest  # numba takes a while to load
+
+    crop = np.empty((rows.side, columns.side), array.dtype)
+    nearest(array, rows.nearest, columns.nearest, array.dtype.type(fill), crop)
+    return crop
 
 
 @cache
@@ -417,7 +433,7 @@ def _toned(
     channels = crop.shape[2]
     if not a.tones and crop.dtype == np.uint8:
         random.random(4 + channels + (channels == 3))  # as below, whatever may vary
-        return crop, _bytes(channels), cache(lambda: statistics_of(grid()))
+        return crop, _bytes(channels), lambda: statistics_of(grid())
     exponent = math.exp(_uniform(random, -1, 1) * math.log(a.gamma))
     negative = random.random() < a.invert
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from pixelwise.data.augment import Crop, random_crop
 from pixelwise.data.augmentation import Augmentation
+from pixelwise.data.memory import keep_freed
 from pixelwise.data.sample import Dataset, Sample
 from pixelwise.errors import BadOption, DataError, ShapeError
 from pixelwise.labels import ClassMap
@@ -144,6 +145,7 @@ class Batches:
             )
         if batch_size < part[1]:
             raise BadOption(f"a batch of {batch_size} has no part for each of {part[1]} processes; start fewer")
+        keep_freed()
         self.dataset = dataset
         self.order = order
         self.part = slice(*(batch_size * i // part[1] for i in (part[0], part[0] + 1)))

@@ -63,6 +63,11 @@ MASK_EXTENSIONS = IMAGE_EXTENSIONS | {".mat", ".npy"}
 _NUMPY_START = b"\x93NUMPY"
 
 
+def _parsed(path: str | Path) -> Path:
+    """Taking a path apart again costs as much as opening the file."""
+    return path if isinstance(path, Path) else Path(path)
+
+
 def decode_image(path: str | Path, *, max_pixels: int | None = None) -> Image:
     """The picture in a file: (H, W, C) uint8, uint16 or float32; color is RGB.
 
@@ -72,7 +77,7 @@ def decode_image(path: str | Path, *, max_pixels: int | None = None) -> Image:
     Raises:
         DataError: the file is missing, empty, truncated, no picture, a stack, or larger than `max_pixels`.
     """
-    path = Path(path)
+    path = _parsed(path)
     with naming(path):
         start, whole = first_bytes_and(path, JPEG_START)
         if start.startswith(TIFF_STARTS):
@@ -108,7 +113,7 @@ def decode_mask(path: str | Path, *, lossy: bool = False) -> NDArray[Any]:
         DataError: the file cannot be read; is lossy (JPEG, lossy WebP), which changes the numbers at every edge; has
             both black and transparent pixels; holds fractions; or has more channels than a color.
     """
-    path = Path(path)
+    path = _parsed(path)
     with naming(path):
         start, whole = first_bytes_and(path, PNG_START)
         if (size := png_size(whole)) is not None:

@@ -133,11 +133,11 @@ class Normalization:
             if crop.table is None:
                 place[...] = own.normalize(crop.levels[None])[0].permute(1, 2, 0).numpy()
             else:
-                mean, deviation = (np.asarray(values, np.float32) for values in (own.mean, own.deviation))
                 pixels = crop.pixels if self.channel_order == "rgb" else np.take(crop.pixels, order, axis=2)
                 if crop.untoned:
-                    standardized(pixels, mean, deviation, place)
+                    standardized(pixels, own.mean, own.deviation, place)
                 else:
+                    mean, deviation = (np.asarray(values, np.float32) for values in (own.mean, own.deviation))
                     looked_up((crop.table[:, order] - mean) / deviation, pixels, place)
         return torch.from_numpy(out).permute(0, 3, 1, 2)
 
