@@ -5,9 +5,7 @@ import itertools
 import threading
 
 import pytest
-import torch
 
-from pixelwise.flow.predicting.cores import SMALL, cores
 from pixelwise.flow.predicting.overlap import AHEAD, Overlapped
 
 
@@ -95,15 +93,37 @@ def test_an_interrupted_work_ends_the_threads():
     assert threading.active_count() == before
 
 
-def test_small_pictures_leave_a_core_to_files_and_large_ones_have_all():
-    torch.set_num_threads(3)
-    with cores() as shared:
-        shared.share(SMALL + 1)
-        assert torch.get_num_threads() == 3
-        shared.share(SMALL)
-        assert torch.get_num_threads() == 2
-    assert torch.get_num_threads() == 3
-    torch.set_num_threads(1)
-    with cores() as shared:
-        shared.share(1)
-        assert torch.get_num_threads() == 1
+def test_small_things_are_worked_on_at_once_by_those_who_read_them_and_others_by_who_asks():
+    together, here = threading.Barrier(3, timeout=10), threading.current_thread()
+    began, alone = [], []
+
+    def work(n, value):
+        if n % 2:
+            together.wait()  # alone, it would break
+            assert threading.current_thread() is not here
+        else:
+            assert threading.current_thread() is here
+            alone.append(n)
+        if n == 9:
+            raise ValueError("nine")
+        return value
+
+    found = list(
+        stages(
+            work=work, threads=3, small=lambda n: n % 2 == 1, begin=lambda: began.append(threading.current_thread())
+        ).outcomes(range(12))
+    )
+    assert [n for n, _ in found] == list(range(12))
+    assert [str(outcome) for _, outcome in found] == [str(n) if n != 9 else "nine" for n in range(12)]
+    assert alone == [0, 2, 4, 6, 8, 10] and len(set(began)) == 3
+
+
+def test_small_things_that_cannot_be_read_or_weighed_leave_their_room():
+    def fault(n):
+        if n % 3 == 0:
+            raise ValueError(str(n))
+        return 6
+
+    found = stages(read=fault, weigh=lambda n: fault(n + 1), small=lambda _: True, size=10, write=lambda n, _: n)
+    told = [str(outcome) for _, outcome in found.outcomes(range(30))]
+    assert told == [str(n + 1) if n % 3 == 2 else str(n) for n in range(30)]

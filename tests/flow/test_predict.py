@@ -2,6 +2,7 @@
 
 import csv
 import json
+import threading
 
 import numpy as np
 import pytest
@@ -91,6 +92,33 @@ def test_all_kinds_have_the_pictures_size_and_name(segmenter, pictures, tmp_path
         mine = {row["class"]: int(row["pixels"]) for row in rows if row["picture"] == picture.name}
         assert mine["foreground"] == (np.asarray(mask) == 1).sum()
         assert sum(mine.values()) == size[0] * size[1]
+
+
+@pytest.mark.parametrize("cores", [1, 3])
+def test_small_pictures_are_segmented_at_once_and_a_large_one_with_all_cores(segmenter, tmp_path, monkeypatch, cores):
+    torch.set_num_threads(cores)
+    (tmp_path / "new").mkdir()
+    sizes = {f"{number}.png": (9 + number, 20) for number in range(12)} | {"large.png": (40, 40)}
+    for name, size in sizes.items():
+        Image.fromarray(np.full((*size, 3), size[0] * 5, np.uint8)).save(tmp_path / "new" / name)
+    monkeypatch.setattr("pixelwise.flow.predicting.segmenting.SMALL", 30 * 20)
+    threads, predict = {}, Segmenter.predict
+
+    def watched(self, pixels, **options):
+        threads[pixels.shape[:2]] = (threading.current_thread() is threading.main_thread(), torch.get_num_threads())
+        return predict(self, pixels, **options)
+
+    monkeypatch.setattr(Segmenter, "predict", watched)
+    done = predict_files(segmenter, find_pictures([str(tmp_path / "new")]), tmp_path / "out")
+    assert [outcome.outcome for outcome in done.outcomes] == ["written"] * 13
+    assert threads == {
+        size: (cores == 1 or size == (40, 40), cores if size == (40, 40) else 1) for size in sizes.values()
+    }
+    for name, size in sizes.items():
+        mask = opened(tmp_path / "out" / "mask" / name)
+        expected = predict(segmenter, np.full((*size, 3), size[0] * 5, np.uint8)).labels
+        assert np.array_equal(np.asarray(mask), expected)
+    assert torch.get_num_threads() == cores
 
 
 def test_a_mask_is_visible_and_not_all_black(segmenter, pictures, tmp_path):

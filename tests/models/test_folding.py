@@ -1,6 +1,7 @@
 """Folding: the same scores without the batch norms, on all networks, and on pairs that must be left alone."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import pytest
@@ -142,3 +143,16 @@ def test_bfloat16_is_in_the_convolutions_alone():
     images = pictures("unet", 1, 40, 52)
     (head,), (wanted,) = engine.heads(images).values(), heads_of(network, images).values()
     assert (head.scores.float() - wanted.scores).abs().max() < 0.05 * wanted.scores.abs().max()
+
+
+@pytest.mark.parametrize("name", list(MODELS))
+def test_several_pictures_at_once_have_each_its_own_scores(name):
+    """As `predict` segments small ones: nothing of a forward stays in the network."""
+    torch.manual_seed(0)
+    network = folded(lively(awake(build(name, **NARROW))))
+    given = [pictures(name, 1, *size) for size in ((17, 33), (33, 17), (25, 25)) * 3]
+    alone = [network.heads(images) for images in given]
+    with ThreadPoolExecutor(3, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        together = list(pool.map(network.heads, given))
+    for one, other in zip(alone, together, strict=True):
+        assert all(torch.equal(one[head].scores, other[head].scores) for head in one)

@@ -285,7 +285,11 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, resampling: Resampling) -> Tensor:
         ctx.resampling = resampling
-        return _lerp(_lerp(scores, resampling.columns, -1), resampling.rows, -2)
+        rows = resampling.rows
+        top, bottom = int(rows.first.min()), int(rows.second().max()) + 1
+        if bottom - top < rows.coarse:  # a band sees a part of the coarse rows
+            scores, rows = scores[:, :, top:bottom], Taps(bottom - top, rows.first - top, rows.weights)
+        return _lerp(_lerp(scores, resampling.columns, -1), rows, -2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:

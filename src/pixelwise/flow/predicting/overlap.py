@@ -1,14 +1,15 @@
 """Three stages that overlap: while one thing is worked on, the next ones are read, and the last ones are written.
 
-Reading and writing have threads of their own; work is done by the thread that asks for the outcomes, since that is
-where a network runs best. Outcomes come in the order of the things. What goes wrong with one thing is its outcome, and
-stops no other.
+Reading and writing have threads of their own; work is done by the thread that asks for the outcomes, with all cores.
+Small things are worked on several at a time, a core each, by the threads that read them. Outcomes come in the order of
+the things. What goes wrong with one thing is its outcome, and stops no other.
 """
 
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Generic, ParamSpec, TypeVar
 
 AHEAD = 8  # things between two stages
@@ -63,6 +64,9 @@ class Overlapped(Generic[T, A, B, C]):
         work: in the thread of who asks.
         write: in a thread of its own.
         threads: that read, and that write; with one each, things are read and written in their order.
+        size: bytes of all things that were read and are not yet written.
+        small: whether what was read is also worked on and written by the thread that read it.
+        begin: called by each thread that reads, before it does.
     """
 
     def __init__(
@@ -74,15 +78,18 @@ class Overlapped(Generic[T, A, B, C]):
         *,
         threads: int = 2,
         size: int = BYTES,
+        small: Callable[[A], bool] = lambda found: False,
+        begin: Callable[[], object] = lambda: None,
     ) -> None:
         self._weigh, self._read, self._work, self._write = weigh, read, work, write
         self._threads, self._room = threads, Room(size)
+        self._small, self._begin = small, begin
 
     def outcomes(self, things: Iterable[T]) -> Generator[tuple[T, C | Exception], None, None]:
         """(thing, what `write` gave, or what a stage raised) in the order of the things."""
-        reading: deque[tuple[T, Future[tuple[A | Exception, int]]]] = deque()
-        writing: deque[tuple[T, Future[C | Exception]]] = deque()
-        readers = ThreadPoolExecutor(self._threads, "reads")
+        reading: deque[tuple[T, Future[_Read[A] | _Done[C]]]] = deque()
+        writing: deque[tuple[T, Future[_Done[C]]]] = deque()
+        readers = ThreadPoolExecutor(self._threads, "reads", self._begin)
         writers = ThreadPoolExecutor(self._threads, "writes")
         left = iter(enumerate(things))
         try:
@@ -92,34 +99,65 @@ class Overlapped(Generic[T, A, B, C]):
                 if not reading:
                     break
                 thing, read = reading.popleft()
-                found, amount = read.result()
-                worked = found if isinstance(found, Exception) else _caught(self._work, thing, found)
-                writing.append((thing, writers.submit(self._written, thing, worked, amount)))
-                del found, read, worked  # of a large thing
+                found = read.result()
+                if isinstance(found, _Read):
+                    worked = _caught(self._work, thing, found.value)
+                    writing.append((thing, writers.submit(self._written, thing, worked, found.amount)))
+                    del worked
+                else:
+                    writing.append((thing, _settled(found)))
+                del found, read  # of a large thing
                 while writing and (len(writing) > AHEAD or writing[0][1].done()):
                     thing, written = writing.popleft()
-                    yield thing, written.result()
+                    yield thing, written.result().outcome
             while writing:
                 thing, written = writing.popleft()
-                yield thing, written.result()
+                yield thing, written.result().outcome
         finally:
             self._room.close()
             readers.shutdown(cancel_futures=True)
             writers.shutdown(cancel_futures=True)
 
-    def _entered(self, turn: int, thing: T) -> tuple[A | Exception, int]:
+    def _entered(self, turn: int, thing: T) -> "_Read[A] | _Done[C]":
         amount = _caught(self._weigh, thing)
         if isinstance(amount, Exception):
             self._room.enter(turn, 0)
-            return amount, 0
+            return _Done(amount)
         self._room.enter(turn, amount)
-        return _caught(self._read, thing), amount
+        found = _caught(self._read, thing)
+        if isinstance(found, Exception):
+            self._room.leave(amount)
+            return _Done(found)
+        if self._small(found):
+            return self._written(thing, _caught(self._work, thing, found), amount)
+        return _Read(found, amount)
 
-    def _written(self, thing: T, found: B | Exception, amount: int) -> C | Exception:
+    def _written(self, thing: T, found: B | Exception, amount: int) -> "_Done[C]":
         try:
-            return found if isinstance(found, Exception) else _caught(self._write, thing, found)
+            return _Done(found if isinstance(found, Exception) else _caught(self._write, thing, found))
         finally:
             self._room.leave(amount)
+
+
+@dataclass(frozen=True)
+class _Read(Generic[A]):
+    """What was read, and how many bytes it was said to take."""
+
+    value: A
+    amount: int
+
+
+@dataclass(frozen=True)
+class _Done(Generic[C]):
+    """What became of a thing."""
+
+    outcome: C | Exception
+
+
+def _settled(value: T) -> Future[T]:
+    future: Future[T] = Future()
+    future.set_result(value)
+    return future
 
 
 def _caught(function: Callable[P, C], *arguments: P.args, **options: P.kwargs) -> C | Exception:

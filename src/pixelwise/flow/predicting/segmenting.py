@@ -6,16 +6,17 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from pixelwise.data.decode import IMAGE_EXTENSIONS, decode_image, image_info
 from pixelwise.data.decoding.files import ImageInfo
 from pixelwise.errors import BadOption, DataError, PixelwiseError
-from pixelwise.flow.predicting.cores import cores
 from pixelwise.flow.predicting.inputs import KINDS, VIDEOS, Picture, notes_of
 from pixelwise.flow.predicting.overlap import BYTES, Overlapped
 from pixelwise.flow.predicting.predicted import Outcome
@@ -25,6 +26,13 @@ from pixelwise.inference.coco import annotations
 from pixelwise.inference.prediction import Prediction
 from pixelwise.segmenter import Segmenter
 
+SMALL = 2**18
+"""Pixels of a picture up to which several are segmented at once, as many as there are cores, `AT_ONCE` at most.
+
+A network's threads wait for each other at the end of each of many short layers, the longer if one has lost its core to
+a file that is written; a core for each picture never waits (`benchmarks/predict_folder.py`).
+"""
+AT_ONCE = 4  # each takes a network's memory
 MAPS = ("confidence", "entropy", "uncertainty")
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO)  # what no other file will get over either
 _CUT = 0.95  # of the announced frames, below which a video is said to be cut short; Matroska only estimates them
@@ -97,14 +105,20 @@ class Run:
         self._progress(self._done, max(self._total, self._done))
 
     def _pictures(self, jobs: Sequence[Job]) -> Iterator[Outcome]:
-        with cores() as shared:
+        def work(job: Job, pixels: NDArray[Any]) -> Prediction:
+            return self._predict(pixels, job.picture.path.stem)
 
-            def work(job: Job, pixels: NDArray[Any]) -> Prediction:
-                shared.share(pixels.shape[0] * pixels.shape[1])
-                return self._predict(pixels, job.picture.path.stem)
-
-            stages = Overlapped(self._weigh, self._read, work, self._write)
-            for job, found in stages.outcomes(jobs):
+        cores = torch.get_num_threads()
+        several: dict[str, Any] = {}
+        if cores > 1 and self._splits:
+            threads = min(cores, AT_ONCE)
+            several = {
+                "threads": threads,
+                "small": lambda pixels: pixels.shape[0] * pixels.shape[1] <= SMALL,
+                "begin": partial(torch.set_num_threads, cores // threads),
+            }
+        try:
+            for job, found in Overlapped(self._weigh, self._read, work, self._write, **several).outcomes(jobs):
                 if isinstance(found, Exception):
                     outcome = _failed(job, found)
                 else:
@@ -115,6 +129,18 @@ class Run:
                     )
                 self._count(1)
                 yield outcome
+        finally:
+            torch.set_num_threads(cores)  # threads to come have those of who asked last
+
+    @property
+    def _splits(self) -> bool:
+        """Whether several pictures may be segmented at once: each is a forward on a processor, and nothing is drawn."""
+        device = next(self._segmenter.network.parameters()).device.type
+        options = self._options
+        refined = self._segmenter.refinement_for(options.get("crf")) is not None
+        return (
+            device == "cpu" and not refined and not options.get("samples") and options.get("engine", "torch") == "torch"
+        )
 
     def _weigh(self, job: Job) -> int:
         """Bytes of the picture, its labels and its maps."""
