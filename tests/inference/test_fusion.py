@@ -1,6 +1,7 @@
 """Fusion in bands of rows: equal to the formulas at full size, however the views are held; samples of dropouts."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -114,6 +115,27 @@ def test_views_kept_on_their_grids_and_added_up_are_the_same(views, stride, monk
     np.testing.assert_allclose(found[0].confidence, found[1].confidence, atol=1e-6)
     np.testing.assert_allclose(found[0].entropy, found[1].entropy, atol=1e-5)
     assert (found[0].more["surface"] == found[1].more["surface"]).mean() > 0.999
+
+
+@pytest.mark.parametrize("views", [Views(), Views(flip=True), *VIEWS])
+@pytest.mark.parametrize("stride", [1, 4])
+@pytest.mark.parametrize("sampling", [None, Sampling(3)])
+@pytest.mark.parametrize("size", [None, (40, 52)])
+def test_an_edge_has_the_values_of_its_rows_when_the_rest_is_gone(views, stride, sampling, size, held):
+    if size is not None and not views.once:
+        return  # such a network sees the picture at its own size alone
+    network, normalization = Coarse(stride=stride).eval(), replace(PLAIN, size=size)
+    voices = [fusion.Voice(TorchEngine(one), normalization) for one in (network, Coarse(7, stride=stride).eval())]
+    seen = fusion.see(voices[: 1 if sampling else 2], picture(), views, more=("surface",), sampling=sampling)
+    whole = torch.cat([values for _, values in seen.bands()], 1)
+    assert whole.shape == (seen.channels, 44, 61) and seen.channels == 8 + (sampling is not None)
+    for first, last in ((0, 7), (13, 30), (36, 44)):
+        edge = seen.edge(first, last)
+        for rows in (slice(0, last - first), slice(2, 5)):
+            torch.testing.assert_close(edge(rows), whole[:, first:last][:, rows], atol=1e-6, rtol=0)
+    if held == "kept" and views.once:
+        kept = sum(look.bytes for looks in edge.__self__._kept for look in looks)
+        assert kept < 0.4 * sum(look.bytes for looks in seen._kept for look in looks)
 
 
 def test_the_smaller_of_the_kept_scores_and_the_pictures_is_held():

@@ -114,6 +114,20 @@ def test_a_network_that_tells_nothing_is_blended():
     assert tiling(Graph()) == Tiling(64, 8, 4)
 
 
+class Known:
+    """What is told of a window: values that are known."""
+
+    def __init__(self, values, band):
+        self._values, self._band, self.channels = values, band, len(values)
+
+    def bands(self, first, last):
+        for top in range(first, last, self._band):
+            yield slice(top, min(top + self._band, last)), self._values[:, top : min(top + self._band, last)]
+
+    def edge(self, first, last):
+        return lambda rows: self._values[:, first:last][:, rows]
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_a_constant_and_a_ramp_and_noise_reassemble(seed):
     rng = np.random.default_rng(seed)
@@ -126,13 +140,8 @@ def test_a_constant_and_a_ramp_and_noise_reassemble(seed):
         whole = torch.from_numpy(np.stack([np.full(size, 0.25), rows / 150, columns / 150, rng.random(size)]))
         band = int(rng.integers(1, 40))
 
-        def bands(window, whole=whole, band=band):
-            part = whole[(slice(None), *window)]
-            for top in range(0, part.shape[1], band):
-                yield slice(top, min(top + band, part.shape[1])), part[:, top : top + band]
-
         told, times = torch.zeros_like(whole), torch.zeros(size)
-        for place, values in blended(plan, bands):
+        for place, values in blended(plan, lambda window, whole=whole, band=band: Known(whole[:, *window], band)):
             told[(slice(None), *place)] = values
             times[place] += 1
         assert (times == 1).all()
@@ -144,12 +153,12 @@ def test_blending_is_the_weighted_mean_of_the_windows(monkeypatch):
     plan = Plan(size, tuple(tiles(size, 50, margin)), ramp)
     numbers = {(window[0].start, window[1].start): number for number, (window, _, _) in enumerate(plan.tiles)}
 
-    def bands(window):
+    def see(window):
         height, width = (span.stop - span.start for span in window)
-        yield slice(0, height), torch.full((1, height, width), float(numbers[window[0].start, window[1].start]))
+        return Known(torch.full((1, height, width), float(numbers[window[0].start, window[1].start])), 7)
 
     told = torch.zeros(size)
-    for place, values in blended(plan, bands):
+    for place, values in blended(plan, see):
         told[place] = values[0]
 
     def weight(pixel, place, length):  # the definition, pixel by pixel

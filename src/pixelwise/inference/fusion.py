@@ -12,7 +12,7 @@ there. Where the kept scores would take more than those, as of many scales with 
 size, the views are added up at the picture's size one after the other. The smaller of the two is held.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from itertools import chain, groupby, product
@@ -81,6 +81,18 @@ class Look(NamedTuple):
     back: Resampling | None = None
     scale: int = 0
 
+    def of_rows(self, rows: slice) -> "Look":
+        """What some rows of the picture need of a look at the whole; a copy."""
+        back = None if self.back is None else self.back.band(rows)[1]
+
+        def of(heads: Mapping[str, Head]) -> dict[str, Head]:
+            parts = {name: _rows_of(head, rows, self.back)[0] for name, head in heads.items()}
+            return {name: Head(part.scores.clone(), part.resampling, part.kind) for name, part in parts.items()}
+
+        return self._replace(
+            heads=of(self.heads), mirrored=None if self.mirrored is None else of(self.mirrored), back=back
+        )
+
     @property
     def bytes(self) -> int:
         """What its scores take."""
@@ -116,9 +128,31 @@ class Seen:
         first, where it was asked for.
         """
         for rows in self._cut(first, self.size[0] if last is None else last):
-            with torch.inference_mode():
-                values = self._of_kept(rows) if self._mean is None else self._mean.rows(rows)
-            yield rows, values
+            yield rows, self.values(rows)
+
+    def edge(self, first: int, last: int) -> Callable[[slice], Tensor]:
+        """From rows, counted from row `first`, to their values (C, rows, W) as of `bands`.
+
+        It holds no more than the rows to the one before `last` need: scores on the network's grid where that is all
+        there is, else the values.
+        """
+        rows = slice(first, last)
+        if self._mean is None and self._views.once:
+            part = Seen((last - first, self.size[1]), self.classes, self._views, self.uncertainty)
+            part._kept = [[look.of_rows(rows) for look in looks] for looks in self._kept]
+            return part.values
+        held = torch.cat([values for _, values in self.bands(first, last)], 1)
+        return lambda wanted: held[:, wanted]
+
+    def values(self, rows: slice) -> Tensor:
+        """(C, rows, W) float32, as in `bands`."""
+        with torch.inference_mode():
+            return self._of_kept(rows) if self._mean is None else self._mean.rows(rows)
+
+    @property
+    def channels(self) -> int:
+        """C of `bands`."""
+        return sum(self.classes.values()) + self.uncertainty
 
     def keep(self, looks: Iterable[Look]) -> None:
         """Take in a voice, and keep the scores of all its looks."""
@@ -397,15 +431,21 @@ def scores_of(head: Head, rows: slice, back: Resampling | None = None) -> Tensor
     Args:
         back: from the picture that the head was made of to this one.
     """
-    if back is None:
-        if head.resampling.is_identity:
-            part = head.scores[:, :, rows]
-            return part if part.dtype == torch.float64 else part.float()
-        return head.resampling.band(rows.start, rows.stop).apply(head.scores)
-    taps = back.rows
-    top, bottom = int(taps.first[rows].min()), int(taps.second()[rows].max()) + 1
-    again = Resampling(Taps(bottom - top, taps.first[rows] - top, taps.weights[rows]), back.columns)
-    return again.apply(head.resampling.band(top, bottom).apply(head.scores))
+    part, again = _rows_of(head, rows, back)
+    found = part.resampling.apply(part.scores)
+    return found if again is None else again.apply(found)
+
+
+def _rows_of(head: Head, rows: slice, back: Resampling | None) -> tuple[Head, Resampling | None]:
+    """What some rows of the picture need of a head's scores, which are a view, and of the way back to it."""
+    if back is not None:
+        needed, back = back.band(rows)
+        return _rows_of(head, needed, None)[0], back
+    if head.resampling.is_identity:
+        size = rows.stop - rows.start, head.scores.shape[3]
+        return Head(head.scores[:, :, rows], Resampling.identity(size), head.kind), None
+    needed, band = head.resampling.band(rows)
+    return Head(head.scores[:, :, needed], band, head.kind), None
 
 
 def probabilities_of(head: Head, rows: slice, back: Resampling | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 Nothing has the size of the picture but the files. In memory are, beside the network and one tile (`inference.tiles`):
 the decoded pieces of the picture that overlapping windows share (at most 192 MiB), a band of rows of each result, and,
-where tiles are blended, the probabilities of the lower edge of a row of tiles (at most 256 MiB).
+where tiles are blended, what the lower edges of a row of tiles are made of.
 
 The statistics that a picture is normalized by, where the network wants each picture's own, are read in a pass before:
 the same pixels as `Normalization.of` takes of the whole picture, so the same numbers. Where the file declares that

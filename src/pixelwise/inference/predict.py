@@ -158,7 +158,7 @@ def tell(
         return found, image
 
     if len(plan.tiles) > 1 and plan.ramp and refinement is None:
-        for place, values in blended(plan, lambda window: seen(window)[0].bands()):
+        for place, values in blended(plan, lambda window: seen(window)[0]):
             answer.put(values, place)
         return
     for window, inner, place in plan.tiles:

@@ -12,8 +12,9 @@ How large the overlap must be is read off the network:
 Memory: one window goes through the network at a time, so it is bounded by the window and not by the picture. A map of
 64 channels of 1024 × 1024 is 256 MiB in float32, and a U-Net holds about four such at its widest, where a skip is
 joined; half the side takes a quarter (`benchmarks/gigapixel.py` measures the peak). A picture of at most `WHOLE`
-pixels, twice those of a window, is not cut; a tile that is asked for is kept to. Where windows are blended, the lower
-edge of a row of windows is kept until the next row: at most `HELD` values.
+pixels, twice those of a window, is not cut; a tile that is asked for is kept to. Where windows are blended, the right
+edge of a window is kept until the next one, at most `HELD` values, and the scores that the lower edges of a row of
+windows are made of, on the network's own grid, until the next row.
 """
 
 import math
@@ -21,6 +22,7 @@ import weakref
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -37,7 +39,7 @@ TILE = 1024  # a window's side
 WHOLE = 2**21  # pixels up to which a picture goes through whole: 1024 × 2048, as Cityscapes has them
 MARGIN = 128  # pixels of context around the kept part of a window; what a network sees beyond is blended
 STEP = 32  # the stride of most networks; windows of one that is not known begin at its multiples
-HELD = 2**26  # probabilities of the lower edge of a row of windows, 256 MiB
+HELD = 2**22  # probabilities of the right edge of a window, 16 MiB
 PROBE = 960  # pixels, a multiple of all usual strides, by which two pictures differ that a stride is read off
 
 WINDOWS = {"PSPNet": 713}
@@ -285,62 +287,98 @@ def _reach(axis: Axis, taps: Taps, step: int) -> int | None:
     return farthest + (step if axis.stride < step else 0)
 
 
-Bands = Iterator[tuple[slice, Tensor]]
-"""(rows of a window, their probabilities (K, rows, width)) from the first row to the last."""
+class Values(Protocol):
+    """What is told of a window."""
+
+    @property
+    def channels(self) -> int:
+        """K of the values."""
+
+    def bands(self, first: int, last: int) -> Iterator[tuple[slice, Tensor]]:
+        """(rows of the window, values (K, rows, width)) from row `first` to the one before `last`."""
+
+    def edge(self, first: int, last: int) -> Callable[[slice], Tensor]:
+        """From some of these rows, counted from `first`, to their values, when the window is gone."""
 
 
-def blended(plan: Plan, bands: Callable[[Window], Bands]) -> Iterator[tuple[Window, Tensor]]:
-    """(place, probabilities (K, h, w)) of a picture, each pixel once; a row of tiles is done before the next begins.
+class _Edge(NamedTuple):
+    """The lower edge of a tile, which the tiles below go over into.
+
+    Attributes:
+        rows, columns: of the picture, to which the tile gives there.
+        place: of the tile, for its weights.
+        skipped: columns of the window before these.
+        values: from rows of the edge to (K, rows, width of the window).
+    """
+
+    rows: slice
+    columns: slice
+    place: Window
+    skipped: int
+    values: Callable[[slice], Tensor]
+
+    def add_to(self, values: Tensor, rows: slice, columns: slice, plan: "Plan", half: int) -> None:
+        """Add what it gives to a part (K, rows, columns) of the picture."""
+        first, last = max(rows.start, self.rows.start), min(rows.stop, self.rows.stop)
+        left, right = max(columns.start, self.columns.start), min(columns.stop, self.columns.stop)
+        if first >= last or left >= right:
+            return
+        own = self.values(slice(first - self.rows.start, last - self.rows.start))
+        skipped = self.skipped + left - self.columns.start
+        part = own[:, :, skipped : skipped + right - left].clone()
+        _weigh(part, 1, first, self.place[0], plan.size[0], half)
+        _weigh(part, 2, left, self.place[1], plan.size[1], half)
+        values[:, first - rows.start : last - rows.start, left - columns.start : right - columns.start] += part
+
+
+def blended(plan: Plan, see: Callable[[Window], Values]) -> Iterator[tuple[Window, Tensor]]:
+    """(place, values (K, h, w)) of a picture, each pixel once; a row of tiles is done before the next begins.
 
     Where two windows meet, the weight of the new one grows linearly from 0 to 1 over `plan.ramp` pixels, fewer where
-    `HELD` values would not hold them; the old one has the rest. In a corner of four the weights are products.
+    `HELD` values would not hold them on the right edge of a tile; the old one has the rest. In a corner of four the
+    weights are products. Of a lower edge is kept what gives its values again.
 
     Args:
-        bands: from a window, as in `Plan.tiles`, to its probabilities.
+        see: from a window, as in `Plan.tiles`, to what is told of it.
     """
     ramp = min(plan.ramp, *(s.stop - s.start for _, _, place in plan.tiles for s in place)) // 2 * 2
-    below: Tensor | None = None  # (K, ramp, W): what the row of tiles above gives to the rows around its lower edge
+    above: list[_Edge] = []
+    below: list[_Edge] = []
     aside: Tensor | None = None  # (K, rows, ramp): what the tile to the left gives around its right edge
     sized = False
     for window, _, place in plan.tiles:
         rows, columns = place
         if columns.start == 0:
-            above, below, aside = below, None, None
+            above, below, aside = below, [], None
         beside, aside = aside, None
-        for band, given in bands(window):
-            if not sized:
-                ramp = min(ramp, max(HELD // (given.shape[0] * plan.size[1]), 8) // 2 * 2)
-                sized = True
-            half = ramp // 2
-            top, bottom, left, right = _with_ramps(rows, plan.size[0], half) + _with_ramps(columns, plan.size[1], half)
-            first = max(band.start + window[0].start, top)
-            last = min(band.stop + window[0].start, bottom)
-            if first >= last:
-                continue
-            low = first - band.start - window[0].start
-            values = given[:, low : low + last - first, left - window[1].start : right - window[1].start].clone()
+        found = see(window)
+        if not sized:
+            tallest = max(rows.stop - rows.start for _, _, (rows, _) in plan.tiles) + ramp
+            ramp = min(ramp, max(HELD // (found.channels * tallest), 8) // 2 * 2)
+            sized = True
+        half = ramp // 2
+        top, bottom, left, right = _with_ramps(rows, plan.size[0], half) + _with_ramps(columns, plan.size[1], half)
+        down, skipped = window[0].start, left - window[1].start
+        if bottom > rows.stop:
+            edge = found.edge(bottom - ramp - down, bottom - down)
+            below.append(_Edge(slice(bottom - ramp, bottom), slice(left, right), place, skipped, edge))
+            bottom -= ramp
+        for band, given in found.bands(top - down, bottom - down):
+            first, last = band.start + down, band.stop + down
+            values = given[:, :, skipped : skipped + right - left].clone()
             _weigh(values, 1, first, rows, plan.size[0], half)
             _weigh(values, 2, left, columns, plan.size[1], half)
             if beside is not None and half:
                 values[:, :, :ramp] += beside[:, first - top : last - top]
-            if columns.stop < plan.size[1] and half:
+            if right > columns.stop:
                 if aside is None:
                     aside = values.new_empty(values.shape[0], bottom - top, ramp)
                 aside[:, first - top : last - top] = values[:, :, -ramp:]
                 values = values[:, :, :-ramp]
-            across = slice(left, left + values.shape[2])
-            if rows.start > 0 and first < top + ramp and above is not None:
-                common = min(last, top + ramp) - first
-                values[:, :common] += above[:, first - top : first - top + common, across]
-            if rows.stop < plan.size[0] and last > bottom - ramp:
-                if below is None:
-                    below = values.new_empty(values.shape[0], ramp, plan.size[1])
-                kept = max(bottom - ramp - first, 0)
-                start = first + kept - (bottom - ramp)
-                below[:, start : last - (bottom - ramp), across] = values[:, kept:]
-                values, last = values[:, :kept], first + kept
-            if last > first:
-                yield (slice(first, last), across), values
+            where = slice(first, last), slice(left, left + values.shape[2])
+            for upper in above:
+                upper.add_to(values, *where, plan, half)
+            yield where, values
 
 
 def _with_ramps(place: slice, length: int, half: int) -> tuple[int, int]:

@@ -218,10 +218,12 @@ class Resampling:
         """
         return cast(Self, resample_graph.linear(coarse, image, at))  # with the same methods
 
-    def band(self, start: int, stop: int) -> "Resampling":
-        """The same for the picture's rows start…stop − 1 alone."""
-        rows = Taps(self.rows.coarse, self.rows.first[start:stop], self.rows.weights[start:stop])
-        return Resampling(rows, self.columns)
+    def band(self, rows: slice) -> tuple[slice, "Resampling"]:
+        """What some rows of the picture need: rows of the scores, and the resampling of those to these."""
+        taps = self.rows
+        top, bottom = int(taps.first[rows].min()), int(taps.second()[rows].max()) + 1
+        needed = Taps(bottom - top, taps.first[rows] - top, taps.weights[rows])
+        return slice(top, bottom), Resampling(needed, self.columns)
 
     def apply(self, scores: Tensor) -> Tensor:
         """Scores (N, K, h, w) at the picture's size (N, K, H, W), float32; the same bits at every call.
@@ -285,11 +287,7 @@ class _Apply(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, scores: Tensor, resampling: Resampling) -> Tensor:
         ctx.resampling = resampling
-        rows = resampling.rows
-        top, bottom = int(rows.first.min()), int(rows.second().max()) + 1
-        if bottom - top < rows.coarse:  # a band sees a part of the coarse rows
-            scores, rows = scores[:, :, top:bottom], Taps(bottom - top, rows.first - top, rows.weights)
-        return _lerp(_lerp(scores, resampling.columns, -1), rows, -2)
+        return _lerp(_lerp(scores, resampling.columns, -1), resampling.rows, -2)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
