@@ -1,8 +1,8 @@
 """File to label PNG: `Segmenter.predict` on each engine against a plain eager loop with the same weights.
 
     python benchmarks/predict_speed.py [deeplab_v3 fcn8s pspnet unet smp_unet] [--sizes 500x500 1024x2048]
-        [--engines torch openvino onnxruntime] [--precisions fp32 bf16] [--rounds 3] [--picture FILE]
-    python benchmarks/predict_speed.py --trained MODEL FOLDER
+        [--engines torch openvino onnxruntime] [--precisions fp32 bf16 int8] [--rounds 3] [--picture FILE]
+    python benchmarks/predict_speed.py --trained MODEL FOLDER [--calibrate FOLDER] [--precisions fp32 int8]
 
 The peer opens the file with Pillow, normalizes with torch, runs the network as its authors do (contiguous, not folded),
 brings its scores to the picture's size, takes the argmax, and saves a PNG with Pillow. For `deeplab_v3` it is
@@ -14,6 +14,9 @@ Weights are random, batch norm's statistics measured on the picture, so that sco
 alternate, ratios are medians of the rounds' ratios, times include everything from file to file; labels are compared.
 
 With `--trained`, labels of each engine and precision on the pictures of FOLDER are compared with float32 in torch.
+
+`int8` is what `pixelwise export --int8` writes, run by OpenVINO or ONNX Runtime on what Pillow reads and saves; its
+ranges are measured on the pictures of `--calibrate`, or on the picture itself.
 """
 
 import argparse
@@ -34,7 +37,8 @@ import pixelwise as pw
 from pixelwise.backbones.resnet import resnet50
 from pixelwise.benchmark.predict import CLASSES, Scores, calibrated, drawn_picture, plain, segmenter_of
 from pixelwise.data.decode import decode_image, decode_mask
-from pixelwise.errors import PixelwiseError
+from pixelwise.errors import BadOption, PixelwiseError
+from pixelwise.flow.export import export
 from pixelwise.layers.head import Head
 from pixelwise.layers.resample import Resampling
 from pixelwise.models import build
@@ -98,6 +102,26 @@ def networks(picture: np.ndarray, name: str) -> tuple[nn.Module, Scores, str]:
     return ours, eager, "eager loop"
 
 
+def in_int8(segmenter: pw.Segmenter, pictures: Path, engine: str, scratch: Path) -> Callable[[Path], np.ndarray]:
+    """From a file to the labels (H, W) of the segmenter's graph in int8."""
+    graph = scratch / "int8.onnx"
+    if engine not in ("openvino", "onnxruntime"):
+        raise BadOption(f"{engine} has no int8")
+    export(segmenter, graph, int8=True, calibrate=pictures, least_equal=0, overwrite=True)
+    if engine == "onnxruntime":
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
+        return lambda file: session.run(None, {"picture": decode_image(file)[None]})[0][0]
+    import openvino
+
+    hints = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads()}
+    compiled = openvino.Core().compile_model(str(graph), "CPU", hints)
+    return lambda file: compiled([decode_image(file)[None]])[0][0]
+
+
 def timed(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
@@ -126,6 +150,12 @@ def compare(name: str, file: Path, scratch: Path, asked: argparse.Namespace) -> 
                 segmenter.predict(file, engine=engine, precision=precision, confidence=False).save(out)
 
             try:
+                if precision == "int8":
+                    seen = in_int8(segmenter, asked.calibrate or small_twin(file, scratch), engine, scratch)
+
+                    def work(seen: Callable[[Path], np.ndarray] = seen, out: Path = out) -> None:
+                        Image.fromarray(seen(file)).save(out)
+
                 work()  # prepares the engine
             except (PixelwiseError, ImportError) as error:
                 print(f"{name:12} {size:>11} {engine} {precision}: {error}")
@@ -144,6 +174,16 @@ def compare(name: str, file: Path, scratch: Path, asked: argparse.Namespace) -> 
         print(f"{told}  {100 * equal[way]:.4f} % equal labels", flush=True)
 
 
+def small_twin(file: Path, scratch: Path) -> Path:
+    """A folder with the picture, 512 pixels high at most."""
+    folder = scratch / "twin"
+    folder.mkdir(exist_ok=True)
+    with Image.open(file) as image:
+        image.thumbnail((10_000, 512))
+        image.save(folder / "picture.png")
+    return folder
+
+
 def agreement(model: Path, folder: Path, asked: argparse.Namespace) -> None:
     """How many labels each engine and precision has in common with float32 in torch."""
     segmenter = pw.load(model)
@@ -152,15 +192,19 @@ def agreement(model: Path, folder: Path, asked: argparse.Namespace) -> None:
     for engine in asked.engines:
         for precision in asked.precisions:
             try:
-                found = [
-                    segmenter.predict(f, engine=engine, precision=precision, confidence=False, crf=False) for f in files
-                ]
+                if precision == "int8":
+                    with tempfile.TemporaryDirectory() as scratch:
+                        seen = in_int8(segmenter, asked.calibrate or folder, engine, Path(scratch))
+                        found = [seen(f) for f in files]
+                else:
+                    found = [
+                        segmenter.predict(f, engine=engine, precision=precision, confidence=False, crf=False).labels
+                        for f in files
+                    ]
             except (PixelwiseError, ImportError) as error:
                 print(f"{engine} {precision}: {error}")
                 continue
-            share = statistics.mean(
-                float((one.labels == e.labels).mean()) for one, e in zip(found, expected, strict=True)
-            )
+            share = statistics.mean(float((one == e.labels).mean()) for one, e in zip(found, expected, strict=True))
             print(f"{engine:12} {precision}: {100 * share:.3f} % equal labels on {len(files)} pictures")
 
 
@@ -172,6 +216,9 @@ def main() -> None:
     parser.add_argument("--precisions", nargs="+", default=["fp32"])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--picture", type=Path, help="resized to the sizes; a drawn one if left out")
+    parser.add_argument(
+        "--calibrate", type=Path, metavar="FOLDER", help="of pictures that int8's ranges are measured on"
+    )
     parser.add_argument("--trained", type=Path, nargs=2, metavar=("MODEL", "FOLDER"))
     asked = parser.parse_args()
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}")

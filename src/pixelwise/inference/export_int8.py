@@ -1,12 +1,16 @@
 """Eight bits: an ONNX graph whose convolutions calculate in int8, with ranges measured on pictures.
 
-ONNX Runtime's static quantization: each convolution's input gets a scale and a zero point from what it was on the
-calibration's pictures, its weights one scale for each output channel. The first convolution, which sees the picture,
-and the last ones, which give the scores, stay in float: they are a small part of the work, and errors there are seen.
+ONNX Runtime's static quantization: each convolution's input and output get a scale and a zero point from what they were
+on the calibration's pictures, its weights one scale for each output channel. A range leaves out the rarest values,
+`RARE` of them on both sides, so that the steps of all others are finer: of a U-Net that `fit` trained on CamVid 99.38 %
+of the labels stay the same, with whole ranges 99.19 %. The first convolution, which sees the picture, and the last
+ones, which give the scores, stay in float: they are a small part of the work, and errors there are seen.
 """
 
+import io
 import tempfile
 from collections.abc import Iterable, Iterator
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +24,7 @@ if TYPE_CHECKING:
     import onnx
 
 CALIBRATION = 64  # pictures at most
+RARE = 1e-5
 
 
 def quantized(model: "onnx.ModelProto", pictures: Iterable[NDArray[Any]]) -> "onnx.ModelProto":
@@ -36,7 +41,7 @@ def quantized(model: "onnx.ModelProto", pictures: Iterable[NDArray[Any]]) -> "on
     from onnxruntime import quantization
 
     class Pictures(quantization.CalibrationDataReader):  # type: ignore[misc]  # untyped
-        def __init__(self) -> None:
+        def __init__(self, pictures: Iterable[NDArray[Any]]) -> None:
             self.feed: Iterator[NDArray[Any]] = iter(pictures)
 
         def get_next(self) -> dict[str, NDArray[Any]] | None:
@@ -45,20 +50,43 @@ def quantized(model: "onnx.ModelProto", pictures: Iterable[NDArray[Any]]) -> "on
 
     convolutions = [node for node in model.graph.node if node.op_type == "Conv"]
     kept = [convolutions[0].name, *(node.name for node in convolutions if _gives_scores(model, node))]
-    with tempfile.TemporaryDirectory() as folder, quiet(""):  # it logs at the root
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        quiet(""),
+        redirect_stdout(io.StringIO()),
+    ):  # it logs at the root, and prints
         whole, small = Path(folder) / "whole.onnx", Path(folder) / "int8.onnx"
         onnx.save(model, whole)
+        measured = quantization.create_calibrator(
+            whole,
+            ["Conv"],
+            str(Path(folder) / "observed.onnx"),
+            quantization.CalibrationMethod.Percentile,
+            extra_options={"percentile": 100 * (1 - RARE)},
+        )
+        first: list[NDArray[Any]] = []
+        for picture in pictures:  # one at a time, since it holds what all convolutions gave
+            first = first or [picture]
+            measured.collect_data(Pictures([picture]))
+        ranges = {name: data.range_value for name, data in measured.compute_data().items()}
         quantization.quantize_static(
             whole,
             small,
-            Pictures(),
+            Pictures(first),  # whose ranges do not count
             quant_format=quantization.QuantFormat.QDQ,
             op_types_to_quantize=["Conv"],
             per_channel=True,
             activation_type=quantization.QuantType.QUInt8,
             weight_type=quantization.QuantType.QInt8,
             nodes_to_exclude=kept,
-            extra_options={"ActivationSymmetric": False, "WeightSymmetric": True},
+            extra_options={
+                "ActivationSymmetric": False,
+                "WeightSymmetric": True,
+                "TensorQuantOverrides": {
+                    name: [{"rmin": np.float32(min(low, 0)), "rmax": np.float32(max(high, 0))}]
+                    for name, (low, high) in ranges.items()
+                },
+            },
         )
         made: onnx.ModelProto = onnx.load(small)
     return made
