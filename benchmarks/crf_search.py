@@ -23,7 +23,7 @@ from pixelwise.crf.model import DenseCRF
 from pixelwise.crf.threads import available_threads
 from pixelwise.data.levels import to_levels
 from pixelwise.data.sample import Sample
-from pixelwise.flow.evaluate import open_part
+from pixelwise.flow.opened_part import open_part
 from pixelwise.inference.crf_search import TRIAL_GRID, CRFSearch, Grid, search_crf
 from pixelwise.inference.predict import full_probabilities, predict_head
 from pixelwise.inference.refine import Refinement, refine

@@ -21,7 +21,8 @@ from typing import Any
 import torch
 
 from pixelwise.data.augmentation import Augmentation
-from pixelwise.flow.train_recipe import TrainResult, train_recipe
+from pixelwise.flow.recipe_result import TrainResult
+from pixelwise.flow.train_recipe import train_recipe
 from pixelwise.recipes import published_recipe
 from pixelwise.recipes.published import PublishedRecipe
 from pixelwise.training.recipe import Recipe
