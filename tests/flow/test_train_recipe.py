@@ -16,7 +16,9 @@ from pixelwise.errors import BadOption, DataError, LabelError, TrainingError, Un
 from pixelwise.files import replacing
 from pixelwise.flow import train_recipe as module
 from pixelwise.flow.recipe_data import JoinedDataset, open_data
-from pixelwise.flow.train_recipe import resolved, train_recipe
+from pixelwise.flow.recipe_of_run import resolved
+from pixelwise.flow.stage_network import of_data
+from pixelwise.flow.train_recipe import train_recipe
 from pixelwise.labels import LabelSet
 from pixelwise.layers.normalization import Normalization
 from pixelwise.models import build
@@ -379,7 +381,7 @@ def test_two_towers_begin_with_a_network_of_each(tmp_path):
         about = {"builder": "fcn32s_vgg16", "options": {"in_channels": 3} | options}
         Segmenter(network, levels, labels, about).save(training.home(one) / "model.safetensors")
     last = published.stages[-1]
-    recipe = module.of_data(last.recipe.with_settings({"model_options": options}), {"labels": labels}, 6)
+    recipe = of_data(last.recipe.with_settings({"model_options": options}), {"labels": labels}, 6)
     network = build("fcn32s_rgb_hha", **recipe.model_options)
     start, _ = training.begin(last, network, recipe, labels, training.normalization(last))
     assert start == "a tower each of the stages color and hha"

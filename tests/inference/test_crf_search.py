@@ -14,6 +14,7 @@ from pixelwise.crf import CRFParameters, dense_crf
 from pixelwise.data.sample import Sample
 from pixelwise.errors import BadOption, DataError
 from pixelwise.inference import crf_search
+from pixelwise.inference.crf_counts import mean_iou
 from pixelwise.inference.crf_search import PAPER_GRID, TRIAL_GRID, Grid, search_crf
 from pixelwise.inference.evaluate import evaluate_network
 from pixelwise.labels import LabelSet
@@ -155,7 +156,7 @@ def test_noise_is_seldom_taken_for_help(count):
         behind = np.empty_like(without)
         for fold in folds:
             others = np.setdiff1d(np.arange(count), fold)
-            behind[fold] = settings[fold, crf_search._mean_iou(settings[others].sum(0)).argmax()]
+            behind[fold] = settings[fold, mean_iou(settings[others].sum(0)).argmax()]
         above += crf_search._interval(without, behind, seed)[0] > 0
     assert above <= 0.05 * searches
 
@@ -314,7 +315,7 @@ def test_counts_give_the_mean_iou_of_the_metrics():
         matrix = ConfusionMatrix(5)
         matrix.counts[:] = rng.integers(0, 4, (5, 5)) * (rng.random((5, 5)) < 0.3)
         counts = np.stack([matrix.counts.diagonal(), matrix.counts.sum(1), matrix.counts.sum(0)])
-        assert crf_search._mean_iou(counts) == pytest.approx(matrix.scores().mean_iou, nan_ok=True)
+        assert mean_iou(counts) == pytest.approx(matrix.scores().mean_iou, nan_ok=True)
 
 
 def test_a_search_can_be_stopped_by_its_progress():

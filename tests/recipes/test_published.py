@@ -16,7 +16,7 @@ from pixelwise.data.batch import Batches
 from pixelwise.data.sample import Sample
 from pixelwise.errors import BadOption, CheckpointError, UnknownName
 from pixelwise.flow.data_sets import facts, named
-from pixelwise.flow.train_recipe import check_network, of_data
+from pixelwise.flow.stage_network import check_network, of_data
 from pixelwise.inference.views import PAPERS
 from pixelwise.labels import LabelSet
 from pixelwise.models import build, deeplab_v2, deeplab_v3, gcn, pspnet, refinenet

@@ -16,7 +16,9 @@ from pixelwise.data.folder import PairDataset
 from pixelwise.data.sample import Pair
 from pixelwise.errors import DataError
 from pixelwise.labels import LabelSet
-from pixelwise.report.check import MARK, choose, ranges, write_check
+from pixelwise.report.check import MARK, write_check
+from pixelwise.report.check_classes import ranges
+from pixelwise.report.contact_sheet import choose
 from pixelwise.report.html import percent
 from pixelwise.report.plots import size_plot
 from pixelwise.report.thumbnails import colored_values, small_classes, small_image, standing_out

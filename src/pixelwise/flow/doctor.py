@@ -26,8 +26,10 @@ from pixelwise.data.formats.objects import ObjectMask
 from pixelwise.data.layout import Fault, Layout, checked_folder
 from pixelwise.data.sample import DrawnMask, ImageSource, MaskSource, Pair, path_of
 from pixelwise.data.scan import ImageStatistics, MaskStatistics, Scan, scan
+from pixelwise.data.values.blends import first_place
 from pixelwise.data.values.classnames import find_class_names, read_class_names
-from pixelwise.data.values.encoding import Encoding, decide, first_place
+from pixelwise.data.values.encoding import decide
+from pixelwise.data.values.reading import Encoding
 from pixelwise.errors import BadOption, DataError, DataQuestion
 from pixelwise.flow.understanding import LabelsFrom, Understanding, size_told
 from pixelwise.labels import LabelSet, unpack_color

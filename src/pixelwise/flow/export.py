@@ -287,7 +287,7 @@ def _share(segmenter: Segmenter, run: Graph, pictures: Any, what: str) -> Compar
 
 def _mean_ious(segmenter: Segmenter, run: Graph, bits: int, folder: Path) -> tuple[float, float] | None:
     """Mean IoU of the segmenter and of the graph, on at most 64 pictures with masks; None where there are no masks."""
-    from pixelwise.flow.evaluate import open_part
+    from pixelwise.flow.opened_part import open_part
 
     try:
         data = open_part(segmenter, folder).data

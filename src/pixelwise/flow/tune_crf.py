@@ -10,8 +10,8 @@ from typing import Any
 
 from pixelwise.data.answers import NOTHING, Answers
 from pixelwise.errors import BadOption, DataError, LabelError
-from pixelwise.flow.evaluate import open_part, trained_with
 from pixelwise.flow.machine import this_machine
+from pixelwise.flow.opened_part import open_part, trained_with
 from pixelwise.inference.crf_search import PAPER_GRID, CRFSearch, Grid, search_crf
 from pixelwise.inference.refine import Refinement
 from pixelwise.segmenter import Segmenter

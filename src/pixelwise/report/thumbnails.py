@@ -19,6 +19,7 @@ from pixelwise.report.html import as_uri, encoded
 
 LONGEST_SIDE = 1100  # pixels of an inlined picture: more than a page shows
 STANDING_OUT = ((255, 40, 40), (255, 0, 255), (0, 255, 255), (255, 255, 0), (255, 255, 255))
+TINY = 128  # pixels up to which a picture is shown with its pixels to be seen, and kept exact
 FEW = 0.02  # share of a thumbnail up to which wrong pixels are drawn larger than they are
 QUALITIES = (80, 65, 45, 25, 12)  # of JPEGs, the best first
 
@@ -110,6 +111,11 @@ def drawing_uri(picture: NDArray[np.uint8], most: int) -> str:
     """A picture (h, w, 3) of few colors as a PNG in a data URI; as a JPEG where it turns out to be no such picture."""
     content = encoded(Image.fromarray(picture), "PNG", optimize=True)
     return as_uri(content, "image/png") if len(content) <= most else photo_uri(picture, most)
+
+
+def thumbnail_uri(picture: NDArray[np.uint8], exact: bool, most: int) -> str:
+    """A thumbnail as a data URI of at most this many bytes, if it can be: exact as a drawing, or as a photo."""
+    return drawing_uri(picture, most) if exact else photo_uri(picture, most)
 
 
 def picture_uri(run: Path, name: str | None) -> str | None:

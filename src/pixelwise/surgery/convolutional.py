@@ -3,8 +3,7 @@
 Long, Shelhamer, Darrell: Fully Convolutional Networks for Semantic Segmentation, CVPR 2015 (arXiv 1411.4038), §3.1,
 Figure 2: a fully connected layer is a convolution whose kernel covers its whole input. The same is done to all that
 stands between the last map and the scores, by the graph of the network, not by the names of its classes (`sliding`,
-`sliding_layers`,
-`sliding_functions`).
+`sliding_layers`, `sliding_functions`, `sliding_steps`).
 """
 
 import copy
@@ -17,9 +16,10 @@ from torch import Tensor, fx, nn
 from pixelwise.errors import BadOption, SurgeryError
 from pixelwise.surgery.graph import described, far_of, meta_layers, trace, value
 from pixelwise.surgery.sliding import BATCH, Cell, Fixed, Form, Map, Pair, Several, Slide, Window, common
-from pixelwise.surgery.sliding_functions import FUNCTION_RULES, copied, function_name, has_tensor, literal, places_of
+from pixelwise.surgery.sliding_functions import FUNCTION_RULES
 from pixelwise.surgery.sliding_in_place import change, is_in_place
 from pixelwise.surgery.sliding_layers import LAYER_FUNCTION_RULES, check_own_layers, layer_rule
+from pixelwise.surgery.sliding_steps import copied, function_name, has_tensor, literal, places_of
 
 RULES = FUNCTION_RULES | LAYER_FUNCTION_RULES
 ROUNDING = {torch.float64: 1e-6, torch.float32: 1e-3}  # of the largest score; 5e-2 with fewer digits

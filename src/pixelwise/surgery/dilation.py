@@ -26,7 +26,9 @@ from typing import Literal, TypeVar
 from torch import fx, nn
 
 from pixelwise.errors import BadOption, ShapeError, SurgeryError
-from pixelwise.surgery.dilation_rules import Change, Cropped, Rules, changed, changed_copy
+from pixelwise.surgery.dilation_cells import Cropped
+from pixelwise.surgery.dilation_plan import Change, Plan, changed, changed_copy
+from pixelwise.surgery.dilation_rules import plan_of
 from pixelwise.surgery.graph import add_layer, described, module_of, strides, trace
 
 Network = TypeVar("Network", bound=nn.Module)
@@ -76,8 +78,8 @@ def set_output_stride(
     """
     if first_unit not in ("exact", "dilated"):
         raise BadOption(f'first_unit must be "exact" or "dilated", got {first_unit!r}')
-    traced, rules = _planned(network, stride, first_unit, size, in_channels)
-    return _applied(network, traced, rules)  # type: ignore[return-value]  # a graph takes and gives what it did
+    traced, plan = _planned(network, stride, first_unit, size, in_channels)
+    return _applied(network, traced, plan)  # type: ignore[return-value]  # a graph takes and gives what it did
 
 
 def set_multi_grid(network: Network, grid: Sequence[int]) -> Network:
@@ -147,7 +149,7 @@ def _dilate(layer: nn.Conv2d, factor: int) -> None:
 
 def _planned(
     network: nn.Module, stride: int, first_unit: str, size: int | tuple[int, int] | None, in_channels: int | None
-) -> tuple[fx.GraphModule, Rules]:
+) -> tuple[fx.GraphModule, Plan]:
     """The graph and what must change in it; the network is as it was."""
     sides = SIZES if size is None else (size,)
     sizes = [(side, side) if isinstance(side, int) else side for side in sides]
@@ -169,7 +171,7 @@ def _followed(network: nn.Module, sizes: Sequence[tuple[int, int]], in_channels:
     raise first
 
 
-def _changes(traced: fx.GraphModule, stride: int, first_unit: str) -> Rules:
+def _changes(traced: fx.GraphModule, stride: int, first_unit: str) -> Plan:
     found = strides(traced)
     axes = [set(sides) for sides in zip(*found.values(), strict=True)]  # of rows and of columns
     deepest = math.ceil(max(map(max, axes)))
@@ -178,7 +180,7 @@ def _changes(traced: fx.GraphModule, stride: int, first_unit: str) -> Rules:
         numbers = ", ".join(map(str, possible))
         raise BadOption(f"an output stride of {stride!r} is not possible; this network can have {numbers}")
     wanted = {node: (_denser(down, stride), _denser(right, stride)) for node, (down, right) in found.items()}
-    return Rules(traced, wanted, dilate_first=first_unit == "dilated")
+    return plan_of(traced, wanted, dilate_first=first_unit == "dilated")
 
 
 def _possible(stride: int, sides: set[Fraction]) -> bool:
@@ -191,14 +193,14 @@ def _denser(side: Fraction, stride: int) -> int:
     return int(side / stride) if side > stride else 1
 
 
-def _applied(network: nn.Module, traced: fx.GraphModule, rules: Rules) -> nn.Module:
-    """Changes all that the rules found, at the end, so that an error leaves the network as it was."""
+def _applied(network: nn.Module, traced: fx.GraphModule, plan: Plan) -> nn.Module:
+    """Changes all that was planned, at the end, so that an error leaves the network as it was."""
     calls: dict[int, list[fx.Node]] = {}  # of each layer
-    for node in rules.settings:
+    for node in plan.settings:
         calls.setdefault(id(module_of(node)), []).append(node)
     in_place, apart = [], []
     for nodes in calls.values():
-        if all(rules.settings[node] == rules.settings[nodes[0]] for node in nodes):
+        if all(plan.settings[node] == plan.settings[nodes[0]] for node in nodes):
             in_place.append(nodes[0])
         elif not list(_layer(nodes[0]).parameters()):
             apart += nodes
@@ -207,25 +209,25 @@ def _applied(network: nn.Module, traced: fx.GraphModule, rules: Rules) -> nn.Mod
                 f"the output stride cannot be changed: {described(nodes[0])} is used on several grids, which need "
                 "other dilations; give each its own layer"
             )
-    if not (rules.changes or rules.crops or apart):
+    if not (plan.changes or plan.crops or apart):
         for node in in_place:
-            changed(_layer(node), rules.settings[node])
+            changed(_layer(node), plan.settings[node])
         return network
-    return _rewritten(traced, rules, in_place, apart)
+    return _rewritten(traced, plan, in_place, apart)
 
 
 def _rewritten(
-    traced: fx.GraphModule, rules: Rules, in_place: Sequence[fx.Node], apart: Sequence[fx.Node]
+    traced: fx.GraphModule, plan: Plan, in_place: Sequence[fx.Node], apart: Sequence[fx.Node]
 ) -> fx.GraphModule:
     """The graph with its changes; layers that change are copies that share their weights."""
     for node in in_place:
         first = _layer(node)
-        layer = changed_copy(first, rules.settings[node])
+        layer = changed_copy(first, plan.settings[node])
         for path, other in list(traced.named_modules(remove_duplicate=False)):
-            if rules.settings[node] and other is first:
+            if plan.settings[node] and other is first:
                 traced.set_submodule(path, layer)
-    for node, dims in rules.crops.items():
-        parts = [part for part in node.all_input_nodes if any(side.factor > 1 for side in rules.sides.get(part, ()))]
+    for node, dims in plan.crops.items():
+        parts = [part for part in node.all_input_nodes if any(side.factor > 1 for side in plan.sides.get(part, ()))]
         name = add_layer(traced, "cropped", Cropped(dims))
         with traced.graph.inserting_before(node):
             for part in parts:
@@ -234,9 +236,9 @@ def _rewritten(
                 node.replace_input_with(part, crop)
     replaced: dict[fx.Node, fx.Node] = {}
     for node in list(traced.graph.nodes):
-        change = rules.changes.get(node)
-        if node in apart and rules.settings[node]:
-            change = Change(changed_copy(_layer(node), rules.settings[node]), node.args, dict(node.kwargs))
+        change = plan.changes.get(node)
+        if node in apart and plan.settings[node]:
+            change = Change(changed_copy(_layer(node), plan.settings[node]), node.args, dict(node.kwargs))
         if change is None:
             continue
         args, kwargs = fx.node.map_arg((change.args, change.kwargs), lambda source: replaced.get(source, source))

@@ -17,18 +17,8 @@ from pixelwise.errors import SurgeryError
 from pixelwise.surgery.graph import described, value
 from pixelwise.surgery.matrix_conv import MatrixConv2d
 from pixelwise.surgery.sliding import Cell, Fixed, Form, Map, Pair, Slide, Window
-from pixelwise.surgery.sliding_functions import (
-    Rule,
-    at_each_place,
-    copied,
-    elementwise,
-    first,
-    function_name,
-    given,
-    literal,
-    reduced,
-    reshaping,
-)
+from pixelwise.surgery.sliding_functions import Rule, elementwise, reduced, reshaping
+from pixelwise.surgery.sliding_steps import at_each_place, copied, first, function_name, given, literal
 
 POOLS: dict[type[nn.Module], tuple[str, tuple[str, ...]]] = {
     nn.AvgPool2d: (

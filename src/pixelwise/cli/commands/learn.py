@@ -160,7 +160,7 @@ def train(
     """Train as a paper did: its network, data, settings and stages; the score is compared with the paper's."""
     settings = settings_from(set_ or [])
     if show:
-        from pixelwise.flow.train_recipe import resolved
+        from pixelwise.flow.recipe_of_run import resolved
 
         typer.echo(resolved(recipe, settings, pretrained=not no_pretrained).to_yaml(), nl=False)
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pixelwise.flow.events import CRFTried, FitEvent
     from pixelwise.flow.fit import FitResult
     from pixelwise.flow.learning_curve import CurveResult
-    from pixelwise.flow.train_recipe import TrainResult
+    from pixelwise.flow.recipe_result import TrainResult
     from pixelwise.labels import LabelSet
 
 CAVEAT = (
