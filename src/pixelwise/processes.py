@@ -6,11 +6,12 @@ Processes speak through torch.distributed: NCCL between GPUs, Gloo between CPUs.
 """
 
 import os
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -104,6 +105,8 @@ def current() -> Processes:
 def joined() -> Iterator[Processes]:
     """The processes that `torchrun` started; this one alone where it did not.
 
+    After an error this process must end by `end`, as `pixelwise.cli.main` does.
+
     Raises:
         BadOption: what torchrun says of them is not complete.
         TrainingError: another process ended, or cannot be reached.
@@ -122,8 +125,27 @@ def joined() -> Iterator[Processes]:
     try:
         with explained():
             yield current()
-    finally:
-        dist.destroy_process_group()
+    except BaseException as error:
+        _FAILED.append(error)
+        raise
+    dist.destroy_process_group()
+
+
+_FAILED: list[BaseException] = []
+"""Errors that ended the work of several processes, kept for ever.
+
+Their frames hold the group of processes. Freed with them, it would wait, with Python's lock, for its threads, one of
+which may wait for that lock: seen in gloo of torch 2.13, once in many runs that another process had ended.
+"""
+
+
+def end(code: int) -> NoReturn:
+    """End this process, without freeing anything where several processes failed."""
+    if _FAILED:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    raise SystemExit(code)
 
 
 @contextmanager

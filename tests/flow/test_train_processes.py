@@ -146,6 +146,17 @@ def test_a_picture_that_one_process_cannot_read_ends_all(home, several, tmp_path
     assert "Traceback" not in first.error + second.error
 
 
+def test_what_an_error_left_is_not_freed_since_a_group_of_processes_may_never_end(home, several, tmp_path):
+    before = (
+        "import os\nfrom pixelwise.errors import DataError\nfrom pixelwise.training import loop\n"
+        "class Held:\n    def __del__(self):\n        os.write(2, b'freed')\n"
+        "def step(*arguments):\n    held = Held()\n    raise DataError('img_03.png is gone')\n"
+        "loop.train_step = step\n"
+    )
+    for ran in several(command(home, tmp_path / "run"), before=before):
+        assert ran.code == 1 and "img_03.png is gone" in ran.error and "freed" not in ran.error
+
+
 def test_batch_norms_that_are_not_shared_are_told_once(home, several, tmp_path):
     arguments = command(home, tmp_path / "run", "--set", "batch_norm=trained", "--set", "steps=1")
     first, second = several(arguments)

@@ -114,4 +114,9 @@ def main(arguments: list[str] | None = None) -> None:
         place = f" ({error.filename})" if error.filename else ""
         complain(f"{error.strerror or error}{place}")
         code = 1
-    raise SystemExit(code if isinstance(code, int) else 0)
+    code = code if isinstance(code, int) else 0
+    if several():
+        from pixelwise.processes import end
+
+        end(code)
+    raise SystemExit(code)
