@@ -117,13 +117,16 @@ def test_views_kept_on_their_grids_and_added_up_are_the_same(views, stride, monk
     assert (found[0].more["surface"] == found[1].more["surface"]).mean() > 0.999
 
 
-@pytest.mark.parametrize("views", [Views(), Views(flip=True), *VIEWS])
+@pytest.mark.parametrize(
+    ("views", "size"),  # a network that brings pictures to one size sees them once
+    [
+        *((views, None) for views in (Views(), Views(flip=True), *VIEWS)),
+        *((Views(flip=flip), (40, 52)) for flip in (False, True)),
+    ],
+)
 @pytest.mark.parametrize("stride", [1, 4])
 @pytest.mark.parametrize("sampling", [None, Sampling(3)])
-@pytest.mark.parametrize("size", [None, (40, 52)])
 def test_an_edge_has_the_values_of_its_rows_when_the_rest_is_gone(views, stride, sampling, size, held):
-    if size is not None and not views.once:
-        return  # such a network sees the picture at its own size alone
     network, normalization = Coarse(stride=stride).eval(), replace(PLAIN, size=size)
     voices = [fusion.Voice(TorchEngine(one), normalization) for one in (network, Coarse(7, stride=stride).eval())]
     seen = fusion.see(voices[: 1 if sampling else 2], picture(), views, more=("surface",), sampling=sampling)
