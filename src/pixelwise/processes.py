@@ -5,6 +5,7 @@ over all parts. So the gradient is that of one process with the same batch, what
 Processes speak through torch.distributed: NCCL between GPUs, Gloo between CPUs.
 """
 
+import atexit
 import os
 import sys
 from collections.abc import Iterator
@@ -127,6 +128,7 @@ def joined() -> Iterator[Processes]:
             yield current()
     except BaseException as error:
         _FAILED.append(error)
+        atexit.register(end, 1)  # where the error goes on to the top, as a fault of ours or with --debug
         raise
     dist.destroy_process_group()
 
